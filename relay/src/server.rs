@@ -1,0 +1,333 @@
+//! Builds the parts of a relay in order, owns every thread, and takes them down in reverse order.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use ferry_protocol::{NodePrivateKey, NodePublicKey};
+use ferry_stun::{Profile, UdpServer};
+use rustls::ServerConfig;
+use tokio::runtime::Runtime;
+use tracing::{error, info, warn};
+
+use crate::bootstrap_dns::{BootstrapDns, Resolvers};
+use crate::certificate::{CertificateError, CertificateStore, Reload, meta_certificate, server_config};
+use crate::config::{BindError, Config, Listener, PrivateKeySource, TlsMode};
+use crate::front::{Front, FrontParts, accept};
+use crate::key_file::{KeyFile, KeyFileError};
+use crate::pages::{Pages, PagesConfig};
+use crate::shard::{self, Message, Shard, Shared};
+use crate::switch::ConnectionId;
+use crate::switch::registry::Registry;
+
+mod map_hint;
+mod readings;
+
+use readings::RelayReadings;
+
+/// How often the certificate files are looked at.
+const CERTIFICATE_CHECK_EVERY: Duration = Duration::from_secs(5);
+/// How often an expired certificate is complained about.
+const EXPIRY_WARNING_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+/// Handshakes give way to the packets of those who are connected: the niceness of the threads that do them.
+const FRONT_NICENESS: i32 = 5;
+/// How long pages in progress get when the relay stops.
+const PAGES_GRACE: Duration = Duration::from_millis(100);
+
+/// A running relay. Dropping it stops it at once; [`stop`](Self::stop) lets clients go first.
+#[derive(Debug)]
+pub struct Relay {
+    addresses: Addresses,
+    public_key: NodePublicKey,
+    map_entry: Option<String>,
+    shared: Arc<Shared>,
+    /// Accepting, handshakes, pages, certificate reloads.
+    runtime: Option<Runtime>,
+    shards: Vec<JoinHandle<io::Result<()>>>,
+    stun: Option<UdpServer>,
+}
+
+/// Where a relay listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// Clients and pages.
+    pub main: SocketAddr,
+    /// Plain HTTP beside TLS.
+    pub http: Option<SocketAddr>,
+    /// STUN, over UDP.
+    pub stun: Option<SocketAddr>,
+}
+
+/// Why a relay did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A port is taken or not allowed.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The relay's own key.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    /// The certificate to serve.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// TLS cannot be set up with this certificate.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+    /// More data threads than can be told apart.
+    #[error("{0} data threads are more than the {max} that a relay can have; give --threads a smaller number", max = ConnectionId::SHARDS_MAX)]
+    Threads(usize),
+    /// The system gave no thread, no randomness, or no event queue.
+    #[error("the system refused {what}: {source}")]
+    System {
+        /// What was asked of it.
+        what: &'static str,
+        /// Its answer.
+        source: io::Error,
+    },
+}
+
+impl Relay {
+    /// Starts a relay and returns once it listens. Spawns its own threads, so it may be called from anywhere.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let stun = config.stun.map(bind_stun).transpose()?;
+        let key = private_key(&config)?;
+        let public_key = key.public();
+        let store = certificate_store(&config, &public_key)?;
+        let tls = match &store {
+            Some(store) => Some(Arc::new(server_config(Arc::clone(store))?)),
+            None => None,
+        };
+        let main = bind(Listener::Main, config.listen, &config)?;
+        let http = config.http().map(|addr| bind(Listener::Http, addr, &config)).transpose()?;
+        let addresses = Addresses {
+            main: local_addr(&main)?,
+            http: http.as_ref().map(local_addr).transpose()?,
+            stun: stun.as_ref().map(UdpServer::local_address),
+        };
+        let stun_port = addresses.stun.map(|addr| addr.port());
+        let map_entry = store.as_ref().and_then(|store| store.map_entry(addresses.main.port(), stun_port));
+
+        let (polls, handles) = shards(config.threads.get())?;
+        let shared = Arc::new(Shared {
+            registry: Registry::new(),
+            front: Arc::default(),
+            public_key,
+            shards: handles,
+            write_timeout: config.tcp.write_timeout,
+            queue_depth: config.queue_depth.get(),
+        });
+        let bootstrap_dns = Arc::new(BootstrapDns::new(
+            config.bootstrap_dns.clone(),
+            Resolvers::from_system(),
+            Arc::clone(&shared.front),
+        ));
+        let readings = RelayReadings::new(Arc::clone(&shared), stun.as_ref(), tls.is_some());
+        let pages = PagesConfig {
+            hostname: config.hostname.to_string(),
+            home: config.home.clone(),
+            derp_enabled: config.derp_enabled,
+            debug: config.debug.clone(),
+            ace: config.ace,
+            dev_hint: map_entry.as_deref().filter(|_| config.dev).and_then(map_hint::map),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            mesh_key_set: config.mesh_key.is_some(),
+            server_key: public_key,
+        };
+        let pages = Arc::new(Pages::new(pages, Arc::new(readings), Arc::clone(&bootstrap_dns)));
+        let front = Arc::new(Front::new(FrontParts {
+            shared: Arc::clone(&shared),
+            key,
+            mesh_key: config.mesh_key.clone(),
+            derp_enabled: config.derp_enabled,
+            ace: config.ace,
+            pages,
+        }));
+        let runtime = runtime(config.threads.get())?;
+        let mut relay = Self {
+            addresses,
+            public_key,
+            map_entry,
+            shared: Arc::clone(&shared),
+            runtime: None,
+            shards: Vec::new(),
+            stun,
+        };
+        for (index, poll) in polls.into_iter().enumerate() {
+            let shard = Shard::new(index, poll, Arc::clone(&shared));
+            let thread = std::thread::Builder::new().name(format!("data-{index}"));
+            let thread = thread
+                .spawn(move || shard.run().inspect_err(|error| error!(%error, "data thread {index} ended")));
+            relay.shards.push(thread.map_err(system("a thread"))?);
+        }
+        runtime.spawn(bootstrap_dns.refresh_forever());
+        if let Some(store) = store {
+            runtime.spawn(watch_certificate(store));
+        }
+        serve(&runtime, &front, main, tls);
+        if let Some(listener) = http {
+            let front = Arc::clone(&front);
+            runtime.spawn(accept::accept_loop(listener, move |socket, peer| {
+                tokio::spawn(Arc::clone(&front).serve_port80(socket, peer))
+            }));
+        }
+        relay.runtime = Some(runtime);
+        Ok(relay)
+    }
+
+    /// Where the relay listens.
+    pub const fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// The key that clients know this relay by.
+    pub const fn public_key(&self) -> &NodePublicKey {
+        &self.public_key
+    }
+
+    /// The DERP map's entry for this relay (DERPNode, JSON), where it can be known without asking anybody: the host name
+    /// is an IP address, so that clients trust the certificate by its hash.
+    pub fn map_entry(&self) -> Option<&str> {
+        self.map_entry.as_deref()
+    }
+
+    /// Stops: accepts nobody from now on, writes what waits for each client, says goodbye to it, and is back within
+    /// `grace` whether or not everybody has taken it.
+    pub fn stop(mut self, grace: Duration) {
+        self.shut_down(grace);
+    }
+
+    fn shut_down(&mut self, grace: Duration) {
+        let Some(runtime) = self.runtime.take() else { return };
+        // Ends accepting and every handshake; nobody new reaches a data thread.
+        runtime.shutdown_timeout(PAGES_GRACE);
+        let until = Instant::now() + grace;
+        for shard in &self.shared.shards {
+            shard.send(Message::Drain { until });
+        }
+        for thread in self.shards.drain(..) {
+            if thread.join().is_err() {
+                error!("data thread panicked");
+            }
+        }
+        if let Some(stun) = self.stun.take() {
+            stun.shutdown();
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.shut_down(Duration::ZERO);
+    }
+}
+
+fn system(what: &'static str) -> impl Fn(io::Error) -> StartError {
+    move |source| StartError::System { what, source }
+}
+
+fn bind_stun(addr: SocketAddr) -> Result<UdpServer, BindError> {
+    UdpServer::bind(addr, Profile::Open).map_err(|source| BindError {
+        listener: Listener::Stun,
+        addr,
+        source,
+    })
+}
+
+fn bind(listener: Listener, addr: SocketAddr, config: &Config) -> Result<TcpListener, BindError> {
+    accept::bind(addr, &config.tcp).map_err(|source| BindError { listener, addr, source })
+}
+
+fn local_addr(listener: &TcpListener) -> Result<SocketAddr, StartError> {
+    listener.local_addr().map_err(system("the address of a listener"))
+}
+
+fn private_key(config: &Config) -> Result<NodePrivateKey, StartError> {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).map_err(|error| system("randomness")(error.into()))?;
+    match &config.private_key {
+        PrivateKeySource::Ephemeral => Ok(NodePrivateKey::from_random(random)),
+        PrivateKeySource::File(path) => {
+            let file = KeyFile::load_or_create(path, random)?;
+            if file.created {
+                info!(file = %path.display(), "made a new relay key");
+            }
+            if let Some(warning) = file.warning {
+                warn!("{warning}");
+            }
+            Ok(file.key)
+        }
+    }
+}
+
+fn certificate_store(
+    config: &Config,
+    key: &NodePublicKey,
+) -> Result<Option<Arc<CertificateStore>>, StartError> {
+    let now = SystemTime::now();
+    let meta = meta_certificate(key, now).map_err(CertificateError::from)?;
+    let store = match &config.tls {
+        TlsMode::Off => return Ok(None),
+        TlsMode::Manual { dir } => CertificateStore::open(dir, &config.hostname, meta, now)?,
+        TlsMode::InMemory => CertificateStore::in_memory(&config.hostname, meta, now)?,
+    };
+    if store.generated()
+        && let Some(files) = store.files()
+    {
+        info!(%files, "made a self-signed certificate");
+    }
+    Ok(Some(Arc::new(store)))
+}
+
+/// Event queues of the data threads, and what others hold of them.
+fn shards(threads: usize) -> Result<(Vec<mio::Poll>, Vec<shard::ShardHandle>), StartError> {
+    if threads > ConnectionId::SHARDS_MAX {
+        return Err(StartError::Threads(threads));
+    }
+    let prepared: io::Result<Vec<_>> = (0..threads).map(|_| shard::prepare()).collect();
+    Ok(prepared.map_err(system("an event queue"))?.into_iter().unzip())
+}
+
+fn runtime(threads: usize) -> Result<Runtime, StartError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("front")
+        .on_thread_start(|| {
+            // On Linux niceness is a thread's own. Where it cannot be raised, handshakes compete as equals.
+            let _ = rustix::process::setpriority_process(None, FRONT_NICENESS);
+        })
+        .enable_all()
+        .build()
+        .map_err(system("threads"))
+}
+
+fn serve(runtime: &Runtime, front: &Arc<Front>, listener: TcpListener, tls: Option<Arc<ServerConfig>>) {
+    let front = Arc::clone(front);
+    runtime.spawn(accept::accept_loop(listener, move |socket, peer| {
+        tokio::spawn(Arc::clone(&front).serve(socket, peer, tls.clone()))
+    }));
+}
+
+/// Takes new certificate files as they come, and says when the one that is served runs out.
+async fn watch_certificate(store: Arc<CertificateStore>) {
+    let mut warned: Option<Instant> = None;
+    loop {
+        if let Some(warning) = store.expiry_warning(SystemTime::now())
+            && warned.is_none_or(|at| at.elapsed() > EXPIRY_WARNING_EVERY)
+        {
+            warn!("{warning}");
+            warned = Some(Instant::now());
+        }
+        tokio::time::sleep(CERTIFICATE_CHECK_EVERY).await;
+        match store.reload_if_changed(Instant::now()) {
+            Ok(Reload::Replaced) => {
+                info!(days_left = store.days_left(SystemTime::now()), "new certificate taken");
+                warned = None;
+            }
+            Ok(Reload::Unchanged | Reload::Unsettled) => {}
+            Err(error) => warn!("certificate not taken, the old one stays: {error}"),
+        }
+    }
+}

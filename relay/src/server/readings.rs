@@ -1,0 +1,73 @@
+//! What the pages read from the running relay.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use ferry_stun::{Counters, UdpServer};
+
+use crate::metrics::{Process, RegistryReadings, Snapshot, StunReadings};
+use crate::pages::Readings;
+use crate::shard::Shared;
+
+/// The relay as its metric pages see it.
+pub(super) struct RelayReadings {
+    shared: Arc<Shared>,
+    stun: Option<Arc<Counters>>,
+    tls_listening: bool,
+    process: Process,
+}
+
+impl RelayReadings {
+    pub(super) fn new(shared: Arc<Shared>, stun: Option<&UdpServer>, tls_listening: bool) -> Self {
+        let stun = stun.map(|server| Arc::clone(server.counters()));
+        Self {
+            shared,
+            stun,
+            tls_listening,
+            process: Process::new(SystemTime::now(), env!("CARGO_PKG_VERSION")),
+        }
+    }
+}
+
+impl Readings for RelayReadings {
+    fn snapshot(&self) -> Snapshot {
+        let shards = self.shared.shards.iter().map(|shard| &*shard.counters);
+        let mut snapshot = Snapshot::read(shards, &self.shared.front);
+        let registry = &self.shared.registry;
+        let keys = registry.keys_len() as u64;
+        let (duplicate_keys, duplicate_connections) = registry.duplicates();
+        snapshot.shards.current_dup_client_keys = duplicate_keys as u64;
+        snapshot.shards.current_dup_client_conns = duplicate_connections as u64;
+        snapshot.shards.watchers = registry.watchers_len() as u64;
+        snapshot.registry =
+            RegistryReadings { clients_total: keys, clients_local: keys, ..Default::default() };
+        snapshot.tls_listening = self.tls_listening;
+        if let Some(stun) = &self.stun {
+            snapshot.stun = StunReadings {
+                success: stun.success(),
+                not_stun: stun.not_stun(),
+                read_error: stun.read_error(),
+                write_error: stun.write_error(),
+                ipv4: stun.ipv4(),
+                ipv6: stun.ipv6(),
+            };
+        }
+        snapshot.process = self.process.facts(SystemTime::now());
+        snapshot
+    }
+
+    /// derper's check, made right: with duplicates the gauge counts connections and the table counts keys.
+    fn consistency(&self) -> Vec<String> {
+        let snapshot = self.snapshot();
+        let duplicates = &snapshot.shards;
+        let extra = duplicates.current_dup_client_conns.saturating_sub(duplicates.current_dup_client_keys);
+        let keys = duplicates.current_connections.saturating_sub(extra);
+        if keys == snapshot.registry.clients_local {
+            return Vec::new();
+        }
+        vec![format!(
+            "{} connections, {extra} of them duplicates, make {keys} keys, but {} are registered",
+            duplicates.current_connections, snapshot.registry.clients_local
+        )]
+    }
+}

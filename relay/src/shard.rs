@@ -1,0 +1,334 @@
+//! A data thread: some of the clients, one epoll, no task and no lock per client.
+//!
+//! One turn: wait until something is ready, read what is ready, route every whole frame, hand what belongs to other
+//! threads over in one batch each, then seal and write each receiver that got something. A batch is what was ready:
+//! nobody waits for it to fill, so a single packet leaves at once and under load the cost per packet falls.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ferry_protocol::NodePublicKey;
+use mio::{Events, Poll, Token, Waker};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use tracing::debug;
+
+use crate::metrics::{DropReason, FrontCounters, ShardCounters};
+use crate::switch::ConnectionId;
+use crate::switch::packet::{Packet, PacketPool};
+use crate::switch::registry::{Presence, Registry};
+use crate::tls::record::RECORD_BYTES_MAX;
+
+mod connection;
+mod desk;
+mod lifecycle;
+mod reading;
+mod routing;
+mod sealer;
+
+pub(crate) use connection::NewSession;
+use connection::{Connection, End, Flushed};
+use desk::Desk;
+
+/// Ciphertext taken with one read; the buffer belongs to the thread, not to a client.
+const READ_BYTES: usize = 64 * 1024;
+/// Bytes read before what they brought is written, so that a busy turn does not overflow outboxes that could drain.
+const BYTES_PER_FLUSH: usize = 256 * 1024;
+/// Readiness events taken at once.
+const EVENTS_PER_TURN: usize = 1_024;
+/// How often write timeouts are looked at while somebody is blocked.
+const BLOCKED_CHECK_EVERY: Duration = Duration::from_millis(250);
+/// How often unneeded memory is given back while it is being used.
+const TRIM_EVERY: Duration = Duration::from_secs(1);
+/// Packets another thread may have waiting for us; over this it is told no, as by a full outbox.
+const INBOX_PACKETS_MAX: usize = 65_536;
+
+const WAKER: Token = Token(usize::MAX);
+
+/// What every thread of a relay sees.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) registry: Registry,
+    pub(crate) front: Arc<FrontCounters>,
+    /// The relay's own key, which mesh peers of the same relay present.
+    pub(crate) public_key: NodePublicKey,
+    pub(crate) shards: Vec<ShardHandle>,
+    /// How long a client may refuse what it is sent; `None` is for ever.
+    pub(crate) write_timeout: Option<Duration>,
+    /// Packets of one sender that are safe in an outbox.
+    pub(crate) queue_depth: usize,
+}
+
+/// A data thread as seen from the others.
+#[derive(Debug)]
+pub(crate) struct ShardHandle {
+    inbox: Mutex<Inbox>,
+    waker: Waker,
+    pub(crate) counters: Arc<ShardCounters>,
+    /// Clients here and on their way here.
+    pub(crate) load: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    packets: Vec<(ConnectionId, Packet)>,
+    messages: Vec<Message>,
+}
+
+/// What threads tell each other beside packets.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// A client for this thread.
+    Adopt(Box<NewSession>),
+    /// Something for a client of this thread to hear.
+    Notify(ConnectionId, Notice),
+    /// A mesh peer wants this client closed.
+    Evict(ConnectionId),
+    /// Write what waits, say goodbye, and end when everyone has gone or `until` has passed.
+    Drain {
+        /// The end in any case.
+        until: Instant,
+    },
+}
+
+/// Control frames that one client's doings cause for another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Notice {
+    /// A key it was sent packets from (or watches) has left.
+    PeerGone(NodePublicKey),
+    /// A key has arrived; for watchers.
+    PeerPresent(NodePublicKey, Presence),
+}
+
+impl ShardHandle {
+    /// Leaves a message and wakes the thread.
+    pub(crate) fn send(&self, message: Message) {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner).messages.push(message);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Err(error) = self.waker.wake() {
+            debug!(%error, "data thread not woken");
+        }
+    }
+}
+
+/// One data thread's state.
+pub(crate) struct Shard {
+    index: usize,
+    shared: Arc<Shared>,
+    poll: Poll,
+    slots: Vec<Slot>,
+    free: Vec<usize>,
+    desk: Desk,
+    /// Clients with bytes left to read that no readiness event will announce again.
+    unread: Vec<usize>,
+    /// Clients whose socket is full.
+    blocked: Vec<usize>,
+    /// Packets for other threads, by thread.
+    outbound: Vec<Vec<(ConnectionId, Packet)>>,
+    keep_alives: BinaryHeap<Reverse<(Instant, ConnectionId)>>,
+    blocked_check_at: Option<Instant>,
+    trim_at: Option<Instant>,
+    /// When round-trip times are looked at next, and whose turn it is.
+    sample_at: Option<Instant>,
+    sample_next: usize,
+    drain_until: Option<Instant>,
+    read_buffer: Vec<u8>,
+    stream_buffer: Vec<u8>,
+    rng: SmallRng,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u32,
+    /// Absent while free, and while the client is being read.
+    connection: Option<Box<Connection>>,
+}
+
+/// A data thread before it runs: its half that others hold, and what it starts with.
+pub(crate) fn prepare() -> io::Result<(Poll, ShardHandle)> {
+    let poll = Poll::new()?;
+    let waker = Waker::new(poll.registry(), WAKER)?;
+    let handle = ShardHandle {
+        inbox: Mutex::default(),
+        waker,
+        counters: Arc::new(ShardCounters::new()),
+        load: AtomicUsize::new(0),
+    };
+    Ok((poll, handle))
+}
+
+impl Shard {
+    pub(crate) fn new(index: usize, poll: Poll, shared: Arc<Shared>) -> Self {
+        let counters = Arc::clone(&shared.shards[index].counters);
+        Self {
+            index,
+            poll,
+            slots: Vec::new(),
+            free: Vec::new(),
+            desk: Desk {
+                now: Instant::now(),
+                counters,
+                pool: PacketPool::default(),
+                spare_outboxes: Vec::new(),
+                queue_depth: shared.queue_depth,
+                queued_bytes: 0,
+                dirty: Vec::new(),
+                out: Vec::new(),
+                stream: Vec::new(),
+            },
+            unread: Vec::new(),
+            blocked: Vec::new(),
+            outbound: shared.shards.iter().map(|_| Vec::new()).collect(),
+            keep_alives: BinaryHeap::new(),
+            blocked_check_at: None,
+            trim_at: None,
+            sample_at: None,
+            sample_next: 0,
+            drain_until: None,
+            read_buffer: vec![0; RECORD_BYTES_MAX + READ_BYTES],
+            stream_buffer: Vec::new(),
+            rng: SmallRng::from_os_rng(),
+            shared,
+        }
+    }
+
+    /// Serves until drained.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        loop {
+            let timeout = self.wait_at_most();
+            match self.poll.poll(&mut events, timeout) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            }
+            self.desk.now = Instant::now();
+            let mut read = 0;
+            for event in &events {
+                if event.token() == WAKER {
+                    self.take_inbox();
+                    continue;
+                }
+                let slot = event.token().0;
+                if event.is_writable() {
+                    self.writable(slot);
+                }
+                if event.is_readable() || event.is_read_closed() {
+                    read += self.readable(slot, event.is_read_closed() || event.is_error());
+                }
+                if read >= BYTES_PER_FLUSH {
+                    self.pass_on();
+                    read = 0;
+                }
+            }
+            for slot in std::mem::take(&mut self.unread) {
+                if let Some(connection) = self.slots[slot].connection.as_mut().filter(|it| it.unread) {
+                    connection.unread = false;
+                    self.readable(slot, false);
+                    self.pass_on();
+                }
+            }
+            self.pass_on();
+            self.timers();
+            if self.drained() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn wait_at_most(&self) -> Option<Duration> {
+        if !self.unread.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let next_keep_alive = self.keep_alives.peek().map(|Reverse((at, _))| *at);
+        let next = [next_keep_alive, self.blocked_check_at, self.trim_at, self.sample_at, self.drain_until];
+        let next = next.into_iter().flatten().min()?;
+        // A millisecond early is a turn for nothing; epoll rounds up by itself.
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    /// Hands packets to other threads and writes what waits for our own clients.
+    fn pass_on(&mut self) {
+        for (index, batch) in self.outbound.iter_mut().enumerate() {
+            if batch.is_empty() {
+                continue;
+            }
+            let handle = &self.shared.shards[index];
+            let mut inbox = handle.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+            let was_empty = inbox.packets.is_empty();
+            let room = INBOX_PACKETS_MAX.saturating_sub(inbox.packets.len()).min(batch.len());
+            inbox.packets.extend(batch.drain(..room));
+            drop(inbox);
+            for (_, packet) in batch.drain(..) {
+                self.desk.drop_packet(packet, DropReason::QueueTail);
+            }
+            if was_empty {
+                handle.wake();
+            }
+        }
+        while let Some(slot) = self.desk.dirty.pop() {
+            self.flush(slot);
+        }
+        if self.trim_at.is_none() {
+            self.trim_at = Some(self.desk.now + TRIM_EVERY);
+        }
+    }
+
+    fn flush(&mut self, slot: usize) {
+        let Some(connection) = &mut self.slots[slot].connection else { return };
+        connection.dirty = false;
+        match connection.flush(&mut self.desk) {
+            Ok(Flushed::Clean) => {}
+            Ok(Flushed::Blocked) => {
+                self.blocked.push(slot);
+                self.blocked_check_at.get_or_insert(self.desk.now + BLOCKED_CHECK_EVERY);
+            }
+            Err(end) => self.close(slot, end),
+        }
+    }
+
+    fn writable(&mut self, slot: usize) {
+        if let Some(connection) = self.slots.get_mut(slot).and_then(|it| it.connection.as_mut())
+            && connection.has_output()
+            && !connection.dirty
+        {
+            connection.dirty = true;
+            self.desk.dirty.push(slot);
+        }
+    }
+
+    /// Work from other threads.
+    fn take_inbox(&mut self) {
+        let inbox = {
+            let handle = &self.shared.shards[self.index];
+            std::mem::take(&mut *handle.inbox.lock().unwrap_or_else(PoisonError::into_inner))
+        };
+        for message in inbox.messages {
+            match message {
+                Message::Adopt(session) => self.adopt(*session),
+                Message::Notify(to, notice) => self.notify(to, notice),
+                Message::Evict(id) => {
+                    if self.connection(id).is_some() {
+                        self.part(id.slot(), End::Evicted);
+                    }
+                }
+                Message::Drain { until } => self.drain(until),
+            }
+        }
+        for (to, packet) in inbox.packets {
+            self.deliver(to, packet);
+        }
+    }
+
+    fn connection(&mut self, id: ConnectionId) -> Option<&mut Box<Connection>> {
+        let slot = self.slots.get_mut(id.slot())?;
+        if slot.generation == id.generation() { slot.connection.as_mut() } else { None }
+    }
+}

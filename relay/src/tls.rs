@@ -1,0 +1,281 @@
+//! TLS on the front: the handshake, and a byte stream for whatever is not yet (or never) a relay session.
+//!
+//! The handshake is rustls' unbuffered state machine; when it is done only a [`TlsSession`] remains, which moves with
+//! the socket to a data thread once the connection has become a relay client.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use rustls::ServerConfig;
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::metrics::TlsVersion;
+
+pub(crate) mod record;
+
+use record::{Opened, PLAINTEXT_BYTES_MAX, RECORD_BYTES_MAX, TlsSession};
+
+/// A ClientHello and a client's second flight each have to fit into this many bytes; post-quantum key shares and long
+/// session tickets need some 4 KiB, a client certificate is never asked for.
+const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
+/// What one read takes in while shaking hands: a ClientHello with a post-quantum key share, or the second flight with
+/// a request and the first frames behind it.
+const HANDSHAKE_READ_BYTES: usize = 4 * 1024;
+
+/// A TLS connection as a byte stream, after its handshake.
+#[derive(Debug)]
+pub(crate) struct TlsStream {
+    io: TcpStream,
+    session: TlsSession,
+    alpn_h2: bool,
+    version: TlsVersion,
+    /// Received and not yet opened.
+    incoming: Vec<u8>,
+    /// Opened and not yet read.
+    plain: Vec<u8>,
+    plain_read: usize,
+    /// Sealed and not yet written; at most one write's worth.
+    outgoing: Vec<u8>,
+    outgoing_written: usize,
+    closed: bool,
+    sent_close: bool,
+}
+
+/// What remains of a [`TlsStream`] when its socket moves on.
+pub(crate) struct TlsParts {
+    pub(crate) io: TcpStream,
+    pub(crate) session: TlsSession,
+    /// Bytes received and not yet opened.
+    pub(crate) sealed: Vec<u8>,
+    /// Bytes opened and not yet read.
+    pub(crate) plain: Vec<u8>,
+}
+
+impl TlsStream {
+    /// Shakes hands as a server. On failure the alert that rustls chose is on its way to the peer.
+    pub(crate) async fn accept(mut io: TcpStream, config: Arc<ServerConfig>) -> io::Result<Self> {
+        let mut connection = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
+        let mut incoming = Vec::new();
+        let mut outgoing = Vec::new();
+        let mut plain = Vec::new();
+        loop {
+            let UnbufferedStatus { discard, state } = connection.process_tls_records(&mut incoming);
+            let mut done = false;
+            let mut wants_read = false;
+            match state {
+                Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                    encode(&mut outgoing, |out| data.encode(out))?;
+                }
+                Ok(ConnectionState::TransmitTlsData(data)) => {
+                    io.write_all(&outgoing).await?;
+                    outgoing.clear();
+                    data.done();
+                }
+                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                    while let Some(record) = traffic.next_record() {
+                        plain.extend_from_slice(record.map_err(io::Error::other)?.payload);
+                    }
+                }
+                Ok(ConnectionState::BlockedHandshake) => wants_read = true,
+                Ok(ConnectionState::WriteTraffic(_)) => done = true,
+                Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Err(error) => {
+                    // The alert says why; a peer that does not listen for it changes nothing.
+                    while let ConnectionState::EncodeTlsData(mut data) =
+                        connection.process_tls_records(&mut []).state.map_err(io::Error::other)?
+                    {
+                        encode(&mut outgoing, |out| data.encode(out))?;
+                    }
+                    let _ = io.write_all(&outgoing).await;
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+                }
+            }
+            incoming.drain(..discard);
+            if wants_read {
+                if incoming.len() >= HANDSHAKE_BYTES_MAX {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "handshake message over 65536 bytes",
+                    ));
+                }
+                incoming.reserve(HANDSHAKE_READ_BYTES);
+                if io.read_buf(&mut incoming).await? == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+            if done {
+                break;
+            }
+        }
+        let alpn_h2 = connection.alpn_protocol() == Some(b"h2");
+        let version = match connection.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_2) => TlsVersion::V12,
+            _ => TlsVersion::V13,
+        };
+        let (secrets, schedule) = connection.dangerous_into_kernel_connection().map_err(io::Error::other)?;
+        let session = TlsSession::new(&secrets, schedule).map_err(io::Error::other)?;
+        Ok(Self {
+            io,
+            session,
+            alpn_h2,
+            version,
+            incoming,
+            plain,
+            plain_read: 0,
+            outgoing: Vec::new(),
+            outgoing_written: 0,
+            closed: false,
+            sent_close: false,
+        })
+    }
+
+    /// The peer insisted on HTTP/2 (our order prefers HTTP/1.1, as derper's does).
+    pub(crate) const fn alpn_h2(&self) -> bool {
+        self.alpn_h2
+    }
+
+    pub(crate) const fn version(&self) -> TlsVersion {
+        self.version
+    }
+
+    /// Takes the stream apart; everything written must have been flushed.
+    pub(crate) fn into_parts(mut self) -> TlsParts {
+        debug_assert!(self.outgoing.is_empty(), "flushed before the socket moves on");
+        self.plain.drain(..self.plain_read);
+        TlsParts { io: self.io, session: self.session, sealed: self.incoming, plain: self.plain }
+    }
+
+    /// Opens what has been received until there is plaintext to read; answers whether there is.
+    fn open_received(&mut self) -> io::Result<bool> {
+        loop {
+            let opened = self.session.open(&mut self.incoming);
+            match opened.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))? {
+                Opened::Incomplete { .. } => return Ok(false),
+                Opened::Data { plain, consumed } => {
+                    self.plain.extend_from_slice(&self.incoming[plain]);
+                    self.incoming.drain(..consumed);
+                    return Ok(true);
+                }
+                Opened::Control { consumed, update_ours } => {
+                    self.incoming.drain(..consumed);
+                    if update_ours {
+                        self.session.key_update(&mut self.outgoing).map_err(io::Error::other)?;
+                    }
+                }
+                Opened::Closed => {
+                    self.closed = true;
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
+    fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.outgoing_written < self.outgoing.len() {
+            let rest = &self.outgoing[self.outgoing_written..];
+            match ready!(Pin::new(&mut self.io).poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                written => self.outgoing_written += written,
+            }
+        }
+        self.outgoing = Vec::new();
+        self.outgoing_written = 0;
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Lets rustls append to `out`, making room as it asks for it.
+fn encode(
+    out: &mut Vec<u8>,
+    mut write: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>,
+) -> io::Result<()> {
+    let start = out.len();
+    let mut room = 512;
+    loop {
+        out.resize(start + room, 0);
+        match write(&mut out[start..]) {
+            Ok(written) => {
+                out.truncate(start + written);
+                return Ok(());
+            }
+            Err(EncodeError::InsufficientSize(size)) => room = size.required_size,
+            Err(EncodeError::AlreadyEncoded) => {
+                return Err(io::Error::other("handshake record encoded twice"));
+            }
+        }
+    }
+}
+
+impl AsyncRead for TlsStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            let unread = &this.plain[this.plain_read..];
+            if !unread.is_empty() {
+                let len = unread.len().min(out.remaining());
+                out.put_slice(&unread[..len]);
+                this.plain_read += len;
+                if this.plain_read == this.plain.len() {
+                    this.plain.clear();
+                    this.plain_read = 0;
+                }
+                return Poll::Ready(Ok(()));
+            }
+            if this.closed {
+                return Poll::Ready(Ok(()));
+            }
+            if this.open_received()? {
+                continue;
+            }
+            if this.closed {
+                continue;
+            }
+            let mut chunk = [0; HANDSHAKE_READ_BYTES];
+            let mut chunk = ReadBuf::new(&mut chunk);
+            ready!(Pin::new(&mut this.io).poll_read(cx, &mut chunk))?;
+            if chunk.filled().is_empty() {
+                // Ended without close_notify: to HTTP and DERP, which frame their own messages, just the end.
+                this.closed = true;
+            }
+            this.incoming.extend_from_slice(chunk.filled());
+            debug_assert!(this.incoming.len() <= RECORD_BYTES_MAX + HANDSHAKE_BYTES_MAX);
+        }
+    }
+}
+
+impl AsyncWrite for TlsStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_write_out(cx))?;
+        let this = &mut *self;
+        let len = bytes.len().min(PLAINTEXT_BYTES_MAX);
+        let record = this.session.begin(&mut this.outgoing);
+        this.outgoing.extend_from_slice(&bytes[..len]);
+        this.session.finish(&mut this.outgoing, record).map_err(io::Error::other)?;
+        // Taken; if the socket is full the rest goes with the next write or flush.
+        let _ = this.poll_write_out(cx)?;
+        Poll::Ready(Ok(len))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_write_out(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if !this.sent_close {
+            this.sent_close = true;
+            this.session.close_notify(&mut this.outgoing).map_err(io::Error::other)?;
+        }
+        ready!(this.poll_write_out(cx))?;
+        Pin::new(&mut this.io).poll_shutdown(cx)
+    }
+}
