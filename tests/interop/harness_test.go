@@ -1,0 +1,183 @@
+// Package interop proves, from outside, that a relay binary behaves as derper to real peers.
+//
+// Every check passes against the real derper. The same checks then run against ferry-relay, which takes the same flags.
+// Where ferry deviates on purpose, the check names the deviation and accepts both behaviours.
+package interop
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+var (
+	// relayPath is the binary under test; empty means a derper built from the module in go.mod.
+	relayPath = flag.String("relay", "", "relay binary under test (default: build derper)")
+	// relayKind tells which deviations are expected of the binary.
+	relayKind = flag.String("kind", "", "derper or ferry (default: ferry if the binary's name starts with ferry)")
+	// recordDir makes TestGolden rewrite its files instead of comparing with them.
+	recordDir = flag.String("record", "", "write golden byte files into this directory instead of comparing")
+)
+
+// kind is what the binary under test is.
+type kind string
+
+const (
+	derper kind = "derper"
+	ferry  kind = "ferry"
+)
+
+// under is the kind of the binary under test, fixed in TestMain.
+var under kind
+
+func TestMain(m *testing.M) {
+	// Most tests wait more than they compute; -parallel on the command line still wins.
+	flag.Set("test.parallel", "12")
+	flag.Parse()
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "interop:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// run prepares the binaries, runs the tests and prints what was skipped or deviated.
+func run(m *testing.M) (int, error) {
+	binaries, err := newBinaryCache()
+	if err != nil {
+		return 1, err
+	}
+	defer binaries.close()
+	tools = binaries
+	if *relayPath == "" {
+		if *relayPath, err = binaries.build("derper"); err != nil {
+			return 1, err
+		}
+	}
+	if *relayPath, err = filepath.Abs(*relayPath); err != nil {
+		return 1, err
+	}
+	under = kind(cmp.Or(*relayKind, guessKind(*relayPath)))
+	if under != derper && under != ferry {
+		return 1, fmt.Errorf("-kind %q is neither derper nor ferry", under)
+	}
+	if err := newTestAuthority(binaries.dir); err != nil {
+		return 1, err
+	}
+	code := m.Run()
+	notes.print(os.Stdout)
+	return code, nil
+}
+
+func guessKind(path string) string {
+	if strings.HasPrefix(filepath.Base(path), "ferry") {
+		return string(ferry)
+	}
+	return string(derper)
+}
+
+// tail is the last n bytes of s.
+func tail(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return "…" + s[len(s)-n:]
+}
+
+// lockedBuffer is a bytes.Buffer that a process writes while a test reads.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// nextPort walks the ports below the kernel's ephemeral range, so that no outgoing connection takes one in between.
+var nextPort atomic.Int32
+
+// freePort returns a loopback port that is free for TCP and UDP and that no other run of this suite will take.
+func freePort(t testing.TB) int {
+	t.Helper()
+	for range 5000 {
+		port := 18000 + (int(nextPort.Add(1))+os.Getpid()*37)%14000
+		if portIsFree(port) == nil && reserve(port) {
+			return port
+		}
+	}
+	t.Fatal("no free port")
+	return 0
+}
+
+// reserve takes a port for this process among all runs on the machine, by a file lock that ends with the process.
+func reserve(port int) bool {
+	dir := filepath.Join(os.TempDir(), "interop-ports")
+	if os.MkdirAll(dir, 0o777) != nil {
+		return false
+	}
+	fd, err := syscall.Open(filepath.Join(dir, fmt.Sprint(port)), syscall.O_CREAT|syscall.O_RDWR|syscall.O_CLOEXEC, 0o666)
+	if err != nil {
+		return false
+	}
+	if syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB) != nil {
+		syscall.Close(fd)
+		return false
+	}
+	return true
+}
+
+// portOf is the port of a host:port.
+func portOf(addr string) int {
+	return int(netip.MustParseAddrPort(addr).Port())
+}
+
+func portIsFree(port int) error {
+	addr := net.JoinHostPort("127.0.0.1", fmt.Sprint(port))
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	packet, err := net.ListenPacket("udp", addr)
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	return errors.Join(ln.Close(), packet.Close())
+}
+
+// eventually polls until check returns nil, for state that has no event to wait on.
+func eventually(t testing.TB, within time.Duration, check func() error) {
+	t.Helper()
+	deadline := time.Now().Add(within)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after %v: %v", within, err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
