@@ -1,0 +1,176 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// namespacePrefix starts the name of every namespace and folder of every lab; the process id follows, so that a later run can tell
+// which ones nobody owns any more.
+const namespacePrefix = "ferrylab-"
+
+const (
+	// namespacesDir is where iproute2 keeps named namespaces.
+	namespacesDir = "/run/netns"
+	// overlaysDir is where `ip netns exec` finds files to lay over /etc, a folder per namespace.
+	overlaysDir = "/etc/netns"
+)
+
+// Namespace is a named network namespace.
+type Namespace struct {
+	// Name is what `ip netns` calls it.
+	Name string
+}
+
+// newNamespace makes a namespace whose programs see the given hosts file, and whose name server is its own
+// loopback, where nobody answers: a name that is not in the hosts file does not resolve, at once.
+func newNamespace(name, hosts string) (*Namespace, error) {
+	ns := &Namespace{Name: name}
+	overlay := filepath.Join(overlaysDir, name)
+	if err := os.MkdirAll(overlay, 0o755); err != nil {
+		return ns, err
+	}
+	files := map[string]string{
+		"hosts":       "127.0.0.1 localhost\n::1 localhost\n" + hosts,
+		"resolv.conf": "nameserver 127.0.0.1\n",
+	}
+	for file, content := range files {
+		if err := os.WriteFile(filepath.Join(overlay, file), []byte(content), 0o644); err != nil {
+			return ns, err
+		}
+	}
+	if err := run("ip", "netns", "add", name); err != nil {
+		return ns, err
+	}
+	return ns, ns.configure("link set lo up")
+}
+
+// Listen listens on TCP inside the namespace.
+func (ns *Namespace) Listen(address string) (net.Listener, error) {
+	var listener net.Listener
+	err := ns.inside(func() (err error) {
+		listener, err = net.Listen("tcp", address)
+		return err
+	})
+	return listener, err
+}
+
+// Dial connects over TCP from inside the namespace. The address must hold an IP, so that Go dials it on this
+// thread; local may be nil.
+func (ns *Namespace) Dial(ctx context.Context, local *net.TCPAddr, address string) (net.Conn, error) {
+	var conn net.Conn
+	err := ns.inside(func() (err error) {
+		dialer := net.Dialer{}
+		if local != nil {
+			dialer.LocalAddr = local
+		}
+		conn, err = dialer.DialContext(ctx, "tcp", address)
+		return err
+	})
+	return conn, err
+}
+
+// command is a program to be run in the namespace. `ip netns exec` becomes that program, so its process id is
+// the program's.
+func (ns *Namespace) command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", ns.Name, name}, args...)...)
+}
+
+// run runs a program in the namespace to its end.
+func (ns *Namespace) run(name string, args ...string) error {
+	return runCommand(ns.command(context.Background(), name, args...))
+}
+
+// configure runs `ip` commands in the namespace, up to the first that fails.
+func (ns *Namespace) configure(commands ...string) error {
+	cmd := exec.Command("ip", "-netns", ns.Name, "-batch", "-")
+	cmd.Stdin = strings.NewReader(strings.Join(commands, "\n") + "\n")
+	return runCommand(cmd)
+}
+
+// inside calls f on a thread that is in the namespace: sockets made there stay there.
+func (ns *Namespace) inside(f func() error) error {
+	runtime.LockOSThread()
+	home, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		runtime.UnlockOSThread()
+		return err
+	}
+	defer home.Close()
+	away, err := os.Open(filepath.Join(namespacesDir, ns.Name))
+	if err != nil {
+		runtime.UnlockOSThread()
+		return err
+	}
+	defer away.Close()
+	if err := unix.Setns(int(away.Fd()), unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("enter namespace %s: %w", ns.Name, err)
+	}
+	result := f()
+	if err := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); err != nil {
+		// A thread lost in another namespace must not run anything else, and ending it would end the
+		// processes it started (they ask for a signal when their parent thread dies).
+		panic(fmt.Sprintf("leave namespace %s: %v", ns.Name, err))
+	}
+	runtime.UnlockOSThread()
+	return result
+}
+
+// remove deletes the namespace and its files.
+func (ns *Namespace) remove() error {
+	var errs []error
+	if _, err := os.Stat(filepath.Join(namespacesDir, ns.Name)); err == nil {
+		errs = append(errs, run("ip", "netns", "del", ns.Name))
+	}
+	errs = append(errs, os.RemoveAll(filepath.Join(overlaysDir, ns.Name)))
+	return errors.Join(errs...)
+}
+
+// RemoveStale deletes what labs left whose process is gone without cleaning up (it was killed).
+func RemoveStale() error {
+	var errs []error
+	for _, dir := range []string{namespacesDir, overlaysDir, os.TempDir()} {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !os.IsNotExist(err) {
+			errs = append(errs, err)
+		}
+		for _, entry := range entries {
+			rest, ours := strings.CutPrefix(entry.Name(), namespacePrefix)
+			owner, _, _ := strings.Cut(rest, "-")
+			pid, err := strconv.Atoi(owner)
+			if !ours || err != nil || syscall.Kill(pid, 0) == nil {
+				continue
+			}
+			if dir == os.TempDir() {
+				errs = append(errs, os.RemoveAll(filepath.Join(dir, entry.Name())))
+				continue
+			}
+			errs = append(errs, (&Namespace{Name: entry.Name()}).remove())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// run runs a program on the host to its end.
+func run(name string, args ...string) error { return runCommand(exec.Command(name, args...)) }
+
+// runCommand runs a command to its end; the error holds what it printed.
+func runCommand(cmd *exec.Cmd) error {
+	output, err := cmd.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, strings.TrimSpace(string(output)))
+	}
+	return nil
+}
