@@ -15,7 +15,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -113,8 +113,7 @@ impl Front {
             Ok(None) => return Ok(()),
             Err(refused) => {
                 debug!(%peer, error = %refused, "request head refused");
-                let _ = stream.write_all(refused.answer().as_bytes()).await;
-                let _ = stream.shutdown().await;
+                stream.close_with(refused.answer().as_bytes()).await;
                 return Err(HandshakeFailure::Head);
             }
         };
@@ -150,8 +149,7 @@ impl Front {
             UpgradeKind::WebSocket => match websocket_upgrade::answer(head) {
                 Ok(answer) => answer,
                 Err(refusal) => {
-                    let _ = stream.write_all(refusal.as_bytes()).await;
-                    let _ = stream.shutdown().await;
+                    stream.close_with(refusal.as_bytes()).await;
                     return Err(HandshakeFailure::Head);
                 }
             },

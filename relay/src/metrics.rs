@@ -19,7 +19,7 @@ mod varz;
 pub(crate) use counters::{ShardCounters, ShardTotals, add, sub};
 pub(crate) use front::{FrontCounters, FrontTotals, HandshakeFailure, TlsVersion};
 pub(crate) use histogram::{Histogram, HistogramTotals};
-pub(crate) use labels::{DropReason, PacketKind, TcpRtt};
+pub(crate) use labels::{DropReason, End, PacketKind, TcpRtt};
 pub(crate) use process::{Process, ProcessFacts};
 pub(crate) use prometheus::Exporter;
 pub(crate) use snapshot::{RegistryReadings, Snapshot, StunReadings};

@@ -17,7 +17,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tracing::debug;
 
-use crate::metrics::{DropReason, FrontCounters, ShardCounters};
+use crate::metrics::{DropReason, End, FrontCounters, ShardCounters};
 use crate::switch::ConnectionId;
 use crate::switch::packet::{Packet, PacketPool};
 use crate::switch::registry::{Presence, Registry};
@@ -31,8 +31,9 @@ mod routing;
 mod sealer;
 
 pub(crate) use connection::NewSession;
-use connection::{Connection, End, Flushed};
+use connection::{Connection, Flushed};
 use desk::Desk;
+use lifecycle::{LINGER_CHECK_EVERY, Lingering};
 
 /// Ciphertext taken with one read; the buffer belongs to the thread, not to a client.
 const READ_BYTES: usize = 64 * 1024;
@@ -130,6 +131,8 @@ pub(crate) struct Shard {
     unread: Vec<usize>,
     /// Clients whose socket is full.
     blocked: Vec<usize>,
+    /// Sockets of clients that were sent a goodbye.
+    lingering: Vec<Lingering>,
     /// Packets for other threads, by thread.
     outbound: Vec<Vec<(ConnectionId, Packet)>>,
     keep_alives: BinaryHeap<Reverse<(Instant, ConnectionId)>>,
@@ -185,6 +188,7 @@ impl Shard {
             },
             unread: Vec::new(),
             blocked: Vec::new(),
+            lingering: Vec::new(),
             outbound: shared.shards.iter().map(|_| Vec::new()).collect(),
             keep_alives: BinaryHeap::new(),
             blocked_check_at: None,
@@ -246,6 +250,9 @@ impl Shard {
     fn wait_at_most(&self) -> Option<Duration> {
         if !self.unread.is_empty() {
             return Some(Duration::ZERO);
+        }
+        if !self.lingering.is_empty() {
+            return Some(LINGER_CHECK_EVERY);
         }
         let next_keep_alive = self.keep_alives.peek().map(|Reverse((at, _))| *at);
         let next = [next_keep_alive, self.blocked_check_at, self.trim_at, self.sample_at, self.drain_until];

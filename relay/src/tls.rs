@@ -143,6 +143,11 @@ impl TlsStream {
         self.version
     }
 
+    /// The socket below, for whoever has no more use for the records on it.
+    pub(crate) const fn socket(&mut self) -> &mut TcpStream {
+        &mut self.io
+    }
+
     /// Takes the stream apart; everything written must have been flushed.
     pub(crate) fn into_parts(mut self) -> TlsParts {
         debug_assert!(self.outgoing.is_empty(), "flushed before the socket moves on");

@@ -48,8 +48,7 @@ pub(super) async fn shake(front: &Front, arrival: Arrival) -> Result<NewSession,
     {
         codec.close(CloseCode::Policy, "client must speak the derp subprotocol");
         first.extend_from_slice(&codec.take_outgoing());
-        let _ = exchange.stream.write_all(&first).await;
-        let _ = exchange.stream.shutdown().await;
+        exchange.stream.close_with(&first).await;
         return Err(HandshakeFailure::Head);
     }
     let mut handshake = ServerHandshake::new(&front.parts.key);
@@ -145,15 +144,15 @@ impl Exchange {
         };
         let flow = codec.receive(wire, &mut self.derp);
         let answers = codec.take_outgoing();
-        if !answers.is_empty() {
-            self.stream.write_all(&answers).await.map_err(|_| HandshakeFailure::Derp)?;
-            self.stream.flush().await.map_err(|_| HandshakeFailure::Derp)?;
-        }
         if flow == Flow::Closing {
-            let _ = self.stream.shutdown().await;
+            self.stream.close_with(&answers).await;
             return Err(HandshakeFailure::Derp);
         }
-        Ok(())
+        if answers.is_empty() {
+            return Ok(());
+        }
+        self.stream.write_all(&answers).await.map_err(|_| HandshakeFailure::Derp)?;
+        self.stream.flush().await.map_err(|_| HandshakeFailure::Derp)
     }
 }
 

@@ -3,9 +3,11 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::metrics::TlsVersion;
 use crate::pages::Listener;
@@ -31,6 +33,29 @@ impl Stream {
             Self::Plain(_) => (Listener::PlainMain, None),
             Self::Tls(tls) => (Listener::Tls, Some(tls.version())),
         }
+    }
+}
+
+/// How long a peer has to take a last word and hang up.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+/// What it may go on sending meanwhile.
+const LINGER_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+impl Stream {
+    /// Says `last`, and closes so that it arrives: closing a socket with bytes unread resets the connection, and the
+    /// reset overtakes what was written.
+    pub(super) async fn close_with(&mut self, last: &[u8]) {
+        let said = async {
+            self.write_all(last).await?;
+            self.shutdown().await?;
+            let socket = match self {
+                Self::Plain(socket) => socket,
+                Self::Tls(tls) => tls.socket(),
+            };
+            tokio::io::copy(&mut socket.take(LINGER_BYTES_MAX), &mut tokio::io::sink()).await
+        };
+        // A peer that does not listen has lost nothing of ours.
+        let _ = timeout(LINGER_TIMEOUT, said).await;
     }
 }
 

@@ -58,6 +58,8 @@ macro_rules! shard_counters {
             pub drops: DropCounters,
             /// Readings of connections' round-trip times, by [`TcpRtt`].
             pub tcp_rtt: [AtomicU64; 10],
+            /// Connections that ended, by [`End`](super::End).
+            pub ended: [AtomicU64; 8],
             /// Frames written per flush.
             pub buffered_write_frames: Histogram<16>,
             /// Presence changes told to a mesh peer at once.
@@ -79,6 +81,7 @@ macro_rules! shard_counters {
                     packets_received_kind: Default::default(),
                     drops: DropCounters::default(),
                     tcp_rtt: Default::default(),
+                    ended: Default::default(),
                     buffered_write_frames: Histogram::new(&BUFFERED_WRITE_FRAMES_LE),
                     mesh_update_batch_size: Histogram::new(&MESH_UPDATE_BATCH_SIZE_LE),
                     mesh_update_loop_count: Histogram::new(&MESH_UPDATE_LOOP_COUNT_LE),
@@ -101,6 +104,8 @@ macro_rules! shard_counters {
             pub bytes_dropped: [[u64; 2]; 8],
             /// Readings of connections' round-trip times, by [`TcpRtt`].
             pub tcp_rtt: [u64; 10],
+            /// Connections that ended, by [`End`](super::End).
+            pub ended: [u64; 8],
             /// Frames written per flush.
             pub buffered_write_frames: HistogramTotals,
             /// Presence changes told to a mesh peer at once.
@@ -125,6 +130,7 @@ macro_rules! shard_counters {
                     add_all(totals.packets_dropped.as_flattened_mut(), shard.drops.packets.as_flattened());
                     add_all(totals.bytes_dropped.as_flattened_mut(), shard.drops.bytes.as_flattened());
                     add_all(&mut totals.tcp_rtt, &shard.tcp_rtt);
+                    add_all(&mut totals.ended, &shard.ended);
                     shard.buffered_write_frames.add_to(&mut totals.buffered_write_frames);
                     shard.mesh_update_batch_size.add_to(&mut totals.mesh_update_batch_size);
                     shard.mesh_update_loop_count.add_to(&mut totals.mesh_update_loop_count);

@@ -75,6 +75,56 @@ impl PacketKind {
     }
 }
 
+/// Why a connection ended: exactly one reason each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum End {
+    /// The client closed its side.
+    Closed,
+    /// The socket failed: reset, timed out, unreachable.
+    Network,
+    /// A frame broke the protocol.
+    Protocol,
+    /// A TLS record or WebSocket frame did.
+    Transport,
+    /// It did not take what it was sent within the write timeout.
+    WriteTimeout,
+    /// A mesh peer could not take the changes of the region.
+    ControlOverflow,
+    /// A mesh peer asked for it (ClosePeer).
+    Evicted,
+    /// The relay is stopping.
+    Shutdown,
+}
+
+impl End {
+    /// Every reason, in the order of their numbers.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Closed,
+        Self::Network,
+        Self::Protocol,
+        Self::Transport,
+        Self::WriteTimeout,
+        Self::ControlOverflow,
+        Self::Evicted,
+        Self::Shutdown,
+    ];
+
+    /// The value of the `reason` label.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Network => "network",
+            Self::Protocol => "protocol",
+            Self::Transport => "transport",
+            Self::WriteTimeout => "write_timeout",
+            Self::ControlOverflow => "control_overflow",
+            Self::Evicted => "evicted",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
 /// One reading of a connection's round-trip time. derper's labels, whose buckets are not cumulative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -155,6 +205,7 @@ mod tests {
     fn tables_are_in_the_order_of_the_numbers() {
         assert!(DropReason::ALL.iter().enumerate().all(|(place, reason)| *reason as usize == place));
         assert!(PacketKind::ALL.iter().enumerate().all(|(place, kind)| *kind as usize == place));
+        assert!(End::ALL.iter().enumerate().all(|(place, end)| *end as usize == place));
         assert!(TcpRtt::ALL.iter().enumerate().all(|(place, bucket)| *bucket as usize == place));
     }
 

@@ -4,7 +4,7 @@ use metrics::{Counter, Gauge, Key, KeyName, Label, Recorder};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::{
-    DropReason, HandshakeFailure, PacketKind, Snapshot, TcpRtt, TlsVersion,
+    DropReason, End, HandshakeFailure, PacketKind, Snapshot, TcpRtt, TlsVersion,
     series::{CounterReading, GaugeReading, METADATA, Series},
     text::Text,
 };
@@ -251,6 +251,13 @@ fn front(series: &mut Series) {
         )
         .counter([("outcome", "accepted")], |all| all.front.tls_listener_accepted)
         .counter([("outcome", "rejected")], |all| all.front.tls_listener_rejected);
+    let mut ended = series.counters(
+        "ferry_relay_connections_ended_total",
+        "Connections that ended, by the one reason each has; with the current ones they make all accepted",
+    );
+    for end in End::ALL {
+        ended.counter([("reason", end.as_str())], move |all| all.shards.ended[end as usize]);
+    }
     let mut failures = series.counters(
         "ferry_relay_handshake_failures_total",
         "Connections that ended at this stage and never became clients",

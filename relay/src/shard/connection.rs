@@ -14,7 +14,7 @@ use tungstenite::protocol::frame::coding::CloseCode;
 
 use super::desk::Desk;
 use super::sealer::Sealer;
-use crate::metrics::{DropReason, TlsVersion, add};
+use crate::metrics::{DropReason, End, TlsVersion, add};
 use crate::switch::ConnectionId;
 use crate::switch::outbox::Outbox;
 use crate::switch::registry::{KeyEntry, Presence};
@@ -120,28 +120,6 @@ struct Blocked {
     since: Instant,
     /// Bytes taken since then.
     taken: usize,
-}
-
-/// Why a connection ended: exactly one reason each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum End {
-    /// The client closed its side.
-    Closed,
-    /// The socket failed: reset, timed out, unreachable.
-    Network,
-    /// A frame broke the protocol.
-    Protocol,
-    /// A TLS record or WebSocket frame did.
-    Transport,
-    /// It did not take what it was sent within the write timeout.
-    WriteTimeout,
-    /// A mesh peer could not take the changes of the region.
-    ControlOverflow,
-    /// A mesh peer asked for it (ClosePeer).
-    Evicted,
-    /// The relay is stopping.
-    Shutdown,
 }
 
 /// How a flush went.

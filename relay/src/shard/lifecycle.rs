@@ -1,18 +1,21 @@
 //! Clients coming, going, and growing old.
 
 use std::cmp::Reverse;
+use std::io::{self, Read};
+use std::net::Shutdown;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ferry_protocol::frame::PeerGoneReason;
 use ferry_protocol::frame::{encode_keep_alive, encode_peer_gone, encode_peer_present};
+use mio::net::TcpStream;
 use mio::{Interest, Token};
 use rand::Rng;
 use tracing::debug;
 
-use super::connection::{Connection, End, NewSession};
+use super::connection::{Connection, NewSession};
 use super::{BLOCKED_CHECK_EVERY, Message, Notice, Shard, Slot};
-use crate::metrics::{TcpRtt, add, sub};
+use crate::metrics::{End, TcpRtt, add, sub};
 use crate::switch::ConnectionId;
 use crate::sys;
 
@@ -23,6 +26,21 @@ const KEEP_ALIVE_JITTER_MILLIS: u64 = 5_000;
 const SAMPLE_EVERY_SECS: usize = 10;
 /// derper gives mesh peers more time than clients.
 const MESH_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long a client has to take a goodbye and hang up.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
+/// How often those clients are looked at.
+pub(super) const LINGER_CHECK_EVERY: Duration = Duration::from_millis(20);
+/// Clients of a thread that may linger; more are closed at once.
+const LINGERING_MAX: usize = 1_024;
+
+/// The socket of a client that was sent a goodbye. Closing it with bytes unread would reset the connection, and the
+/// reset overtakes the goodbye; so what it still sends is read and thrown away until it hangs up.
+#[derive(Debug)]
+pub(super) struct Lingering {
+    socket: TcpStream,
+    until: Instant,
+}
 
 impl Shard {
     /// A client becomes ours: registered and announced, then greeted, then heard.
@@ -98,11 +116,13 @@ impl Shard {
         // Closing the descriptor ends its registration; an error here has nothing to tell.
         let _ = self.poll.registry().deregister(&mut connection.socket);
         connection.discard_outbox(&mut self.desk);
+        let said_goodbye = connection.closing.is_some() && !matches!(end, End::WriteTimeout | End::Network);
 
         let counters = &self.desk.counters;
         sub(&counters.current_connections, 1);
         sub(&counters.current_home_connections, u64::from(connection.home));
         sub(&counters.current_notideal_connections, u64::from(connection.not_ideal));
+        add(&counters.ended[end as usize], 1);
         add(&counters.sclient_write_timeouts, u64::from(end == End::WriteTimeout));
         if let Some(version) = connection.tls_version {
             self.shared.front.request_ended(version);
@@ -118,6 +138,27 @@ impl Shard {
             let watchers = self.shared.registry.watchers();
             self.announce(watchers, notice);
         }
+        if said_goodbye
+            && self.lingering.len() < LINGERING_MAX
+            && connection.socket.shutdown(Shutdown::Write).is_ok()
+        {
+            self.lingering
+                .push(Lingering { socket: connection.socket, until: self.desk.now + LINGER_TIMEOUT });
+        }
+    }
+
+    /// Throws away what lingering clients send, and lets go of those that have hung up or had their time.
+    fn let_linger(&mut self) {
+        let (now, buffer) = (self.desk.now, &mut self.read_buffer);
+        self.lingering.retain_mut(|client| {
+            // One read a look bounds what a client that keeps sending costs.
+            let open = match client.socket.read(buffer) {
+                Ok(0) => false,
+                Ok(_) => true,
+                Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+            };
+            open && now < client.until
+        });
     }
 
     /// Tells one of our clients something.
@@ -169,6 +210,9 @@ impl Shard {
                 Ok(()) => self.flush(id.slot()),
                 Err(end) => self.close(id.slot(), end),
             }
+        }
+        if !self.lingering.is_empty() {
+            self.let_linger();
         }
         if self.blocked_check_at.is_some_and(|at| at <= now) {
             self.check_blocked();
@@ -239,7 +283,8 @@ impl Shard {
     /// Whether a drain has come to its end.
     pub(super) fn drained(&mut self) -> bool {
         let Some(until) = self.drain_until else { return false };
-        if self.desk.now < until && self.free.len() < self.slots.len() {
+        let all_gone = self.free.len() == self.slots.len() && self.lingering.is_empty();
+        if self.desk.now < until && !all_gone {
             return false;
         }
         for slot in 0..self.slots.len() {

@@ -5,8 +5,9 @@ use std::io::{self, Read};
 use ferry_protocol::frame::{DecodeError, Step};
 use tracing::debug;
 
-use super::connection::{Connection, End};
+use super::connection::Connection;
 use super::{READ_BYTES, Shard};
+use crate::metrics::End;
 use crate::tls::record::Opened;
 use crate::websocket::Flow;
 

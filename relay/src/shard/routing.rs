@@ -8,9 +8,9 @@ use ferry_protocol::frame::{encode_peer_gone, encode_peer_present};
 use ferry_protocol::{NodePublicKey, disco};
 use tracing::{debug, trace};
 
-use super::connection::{Connection, End, Route};
+use super::connection::{Connection, Route};
 use super::{Message, Shard, Slot};
-use crate::metrics::{DropReason, PacketKind, add, sub};
+use crate::metrics::{DropReason, End, PacketKind, add, sub};
 use crate::switch::ConnectionId;
 use crate::switch::packet::Packet;
 
