@@ -62,11 +62,12 @@ impl TlsStream {
         let mut connection = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
         let mut incoming = Vec::new();
         let mut outgoing = Vec::new();
-        let mut plain = Vec::new();
+        // rustls is given one record more at a time and none after the last of the handshake: a KeyUpdate close behind
+        // it would have rustls change our keys without a word to the peer, for its answer stays behind when we take over.
+        let mut given = 0;
         loop {
-            let UnbufferedStatus { discard, state } = connection.process_tls_records(&mut incoming);
-            let mut done = false;
-            let mut wants_read = false;
+            let UnbufferedStatus { discard, state } = connection.process_tls_records(&mut incoming[..given]);
+            let mut wants_more = false;
             match state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
                     encode(&mut outgoing, |out| data.encode(out))?;
@@ -76,13 +77,11 @@ impl TlsStream {
                     outgoing.clear();
                     data.done();
                 }
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(record) = traffic.next_record() {
-                        plain.extend_from_slice(record.map_err(io::Error::other)?.payload);
-                    }
+                Ok(ConnectionState::BlockedHandshake) => wants_more = true,
+                Ok(ConnectionState::WriteTraffic(_)) => {
+                    incoming.drain(..discard);
+                    break;
                 }
-                Ok(ConnectionState::BlockedHandshake) => wants_read = true,
-                Ok(ConnectionState::WriteTraffic(_)) => done = true,
                 Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Err(error) => {
                     // The alert says why; a peer that does not listen for it changes nothing.
@@ -96,7 +95,12 @@ impl TlsStream {
                 }
             }
             incoming.drain(..discard);
-            if wants_read {
+            given -= discard;
+            while wants_more {
+                if let Some(len) = first_record(&incoming[given..]) {
+                    given += len;
+                    break;
+                }
                 if incoming.len() >= HANDSHAKE_BYTES_MAX {
                     return Err(io::Error::new(
                         io::ErrorKind::InvalidData,
@@ -107,9 +111,6 @@ impl TlsStream {
                 if io.read_buf(&mut incoming).await? == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
-            }
-            if done {
-                break;
             }
         }
         let alpn_h2 = connection.alpn_protocol() == Some(b"h2");
@@ -125,7 +126,7 @@ impl TlsStream {
             alpn_h2,
             version,
             incoming,
-            plain,
+            plain: Vec::new(),
             plain_read: 0,
             outgoing: Vec::new(),
             outgoing_written: 0,
@@ -192,6 +193,19 @@ impl TlsStream {
         self.outgoing_written = 0;
         Poll::Ready(Ok(()))
     }
+}
+
+/// Length of the record at the front, if it is whole. What is no record counts as one, for rustls to refuse at once.
+fn first_record(bytes: &[u8]) -> Option<usize> {
+    let [content_type, major, _, high, low, ..] = *bytes else {
+        let garbage = bytes.first().is_some_and(|content_type| !(20..=23).contains(content_type));
+        return garbage.then_some(bytes.len());
+    };
+    let len = 5 + usize::from(u16::from_be_bytes([high, low]));
+    if !(20..=23).contains(&content_type) || major != 3 || len > RECORD_BYTES_MAX {
+        return Some(bytes.len());
+    }
+    (bytes.len() >= len).then_some(len)
 }
 
 /// Lets rustls append to `out`, making room as it asks for it.
