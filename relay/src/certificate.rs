@@ -16,10 +16,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
+use ferry_protocol::derp_map::{DERP_PORT_DEFAULT, Node, RegionId, STUN_PORT_DEFAULT};
 use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use serde::Serialize;
 
 use crate::config::Hostname;
 use files::Stamp;
@@ -168,21 +168,25 @@ impl CertificateStore {
         self.pair().leaf_sha256
     }
 
-    /// The DERP map's entry (DERPNode, JSON) for a relay whose host name is an IP address: such a certificate is trusted
-    /// by its hash. `None` for a relay with a name, whose certificate is trusted by its authority.
-    pub(crate) fn map_entry(&self, derp_port: u16, stun_port: Option<u16>) -> Option<String> {
+    /// The DERP map's entry for a relay whose host name is an IP address: such a certificate is trusted by its hash.
+    /// `None` for a relay with a name, whose certificate is trusted by its authority. The usual ports are left out.
+    pub(crate) fn map_entry(&self, derp_port: u16, stun_port: Option<u16>) -> Option<Node> {
         self.hostname.ip()?;
         let pin = data_encoding::HEXLOWER.encode(&self.leaf_sha256());
-        let node = MapEntry {
-            name: "custom",
-            region_id: 900,
-            host_name: self.hostname.as_str(),
+        Some(Node {
+            name: "custom".to_owned(),
+            region_id: RegionId(900),
+            host_name: self.hostname.to_string(),
             cert_name: format!("sha256-raw:{pin}"),
-            // The map leaves the usual ports out; -1 is no STUN.
-            stun_port: stun_port.map_or(-1, i32::from),
-            derp_port,
-        };
-        serde_json::to_string(&node).ok()
+            stun_port: match stun_port {
+                // No STUN.
+                None => -1,
+                Some(STUN_PORT_DEFAULT) => 0,
+                Some(port) => port.into(),
+            },
+            derp_port: if derp_port == DERP_PORT_DEFAULT { 0 } else { derp_port.into() },
+            ..Node::default()
+        })
     }
 
     fn pair(&self) -> Arc<Pair> {
@@ -299,33 +303,6 @@ struct Watch {
     content: [u8; 32],
     /// Since when the files make no pair, while that may still be a replacement under way.
     unsettled_since: Option<Instant>,
-}
-
-/// The fields of a DERPNode that matter here, in the map's order.
-#[derive(Serialize)]
-struct MapEntry<'a> {
-    #[serde(rename = "Name")]
-    name: &'a str,
-    #[serde(rename = "RegionID")]
-    region_id: u16,
-    #[serde(rename = "HostName")]
-    host_name: &'a str,
-    #[serde(rename = "CertName")]
-    cert_name: String,
-    #[serde(rename = "STUNPort", skip_serializing_if = "is_usual_stun_port")]
-    stun_port: i32,
-    #[serde(rename = "DERPPort", skip_serializing_if = "is_usual_derp_port")]
-    derp_port: u16,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
-const fn is_usual_stun_port(port: &i32) -> bool {
-    *port == 3478
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
-const fn is_usual_derp_port(port: &u16) -> bool {
-    *port == 443
 }
 
 #[cfg(test)]

@@ -255,12 +255,6 @@ mod tests {
     }
 
     #[test]
-    fn help_does_not_list_what_is_not_served() {
-        let help = parse(&["-help"]).unwrap_err().to_string();
-        assert!(!help.contains("verify-client") && !help.contains("mesh-with") && !help.contains("acme"));
-    }
-
-    #[test]
     fn a_wrong_flag_exits_with_2_and_names_the_nearest() {
         for (wrong, right) in
             [("-hostnam", "--hostname"), ("--stunport=1", "--stun-port"), ("-cert-dir", "--certdir")]

@@ -63,7 +63,7 @@ fn run(config: Config) -> anyhow::Result<()> {
     if let Some(stun) = addresses.stun {
         info!(address = %stun, "serving STUN");
     }
-    if let Some(entry) = relay.map_entry() {
+    if let Some(entry) = relay.map_entry().and_then(|node| serde_json::to_string(node).ok()) {
         info!("clients trust the certificate by its hash; the DERP map entry is {entry}");
     }
     if dev {

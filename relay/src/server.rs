@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
+use ferry_protocol::derp_map::{DerpMap, Node, Region};
 use ferry_protocol::{NodePrivateKey, NodePublicKey};
 use ferry_stun::{Profile, UdpServer};
 use rustls::ServerConfig;
@@ -22,7 +23,6 @@ use crate::shard::{self, Message, Shard, Shared};
 use crate::switch::ConnectionId;
 use crate::switch::registry::Registry;
 
-mod map_hint;
 mod readings;
 
 use readings::RelayReadings;
@@ -41,7 +41,7 @@ const PAGES_GRACE: Duration = Duration::from_millis(100);
 pub struct Relay {
     addresses: Addresses,
     public_key: NodePublicKey,
-    map_entry: Option<String>,
+    map_entry: Option<Node>,
     shared: Arc<Shared>,
     /// Accepting, handshakes, pages, certificate reloads.
     runtime: Option<Runtime>,
@@ -131,7 +131,7 @@ impl Relay {
             derp_enabled: config.derp_enabled,
             debug: config.debug.clone(),
             ace: config.ace,
-            dev_hint: map_entry.as_deref().filter(|_| config.dev).and_then(map_hint::map),
+            dev_hint: map_entry.as_ref().filter(|_| config.dev).and_then(own_map),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             mesh_key_set: config.mesh_key.is_some(),
             server_key: public_key,
@@ -187,10 +187,10 @@ impl Relay {
         &self.public_key
     }
 
-    /// The DERP map's entry for this relay (DERPNode, JSON), where it can be known without asking anybody: the host name
-    /// is an IP address, so that clients trust the certificate by its hash.
-    pub fn map_entry(&self) -> Option<&str> {
-        self.map_entry.as_deref()
+    /// The DERP map's entry for this relay, where it can be known without asking anybody: the host name is an IP
+    /// address, so that clients trust the certificate by its hash.
+    pub const fn map_entry(&self) -> Option<&Node> {
+        self.map_entry.as_ref()
     }
 
     /// Stops: accepts nobody from now on, writes what waits for each client, says goodbye to it, and is back within
@@ -201,8 +201,11 @@ impl Relay {
 
     fn shut_down(&mut self, grace: Duration) {
         let Some(runtime) = self.runtime.take() else { return };
-        // Ends accepting and every handshake; nobody new reaches a data thread.
-        runtime.shutdown_timeout(PAGES_GRACE);
+        // Ends accepting and every handshake; nobody new reaches a data thread. On a thread of its own, because waiting for
+        // a runtime is forbidden inside another, which an embedder may well call this from.
+        std::thread::scope(|scope| {
+            scope.spawn(|| runtime.shutdown_timeout(PAGES_GRACE));
+        });
         let until = Instant::now() + grace;
         for shard in &self.shared.shards {
             shard.send(Message::Drain { until });
@@ -242,6 +245,19 @@ fn bind(listener: Listener, addr: SocketAddr, config: &Config) -> Result<TcpList
 
 fn local_addr(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     listener.local_addr().map_err(system("the address of a listener"))
+}
+
+/// A whole map, ready for a control plane or `derpprobe`, in which this relay has a region to itself.
+fn own_map(node: &Node) -> Option<String> {
+    let region = Region {
+        region_id: node.region_id,
+        region_code: "ferry".to_owned(),
+        region_name: "Ferry".to_owned(),
+        nodes: vec![node.clone()],
+        ..Region::default()
+    };
+    let map = DerpMap { regions: [(node.region_id, region)].into(), ..DerpMap::default() };
+    serde_json::to_string_pretty(&map).ok()
 }
 
 fn private_key(config: &Config) -> Result<NodePrivateKey, StartError> {

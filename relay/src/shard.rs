@@ -142,6 +142,8 @@ pub(crate) struct Shard {
     sample_at: Option<Instant>,
     sample_next: usize,
     drain_until: Option<Instant>,
+    /// Who has to hear of keys that left; told after what those sent has been handed on.
+    departures: Vec<(Vec<ConnectionId>, Notice)>,
     read_buffer: Vec<u8>,
     stream_buffer: Vec<u8>,
     rng: SmallRng,
@@ -196,6 +198,7 @@ impl Shard {
             sample_at: None,
             sample_next: 0,
             drain_until: None,
+            departures: Vec::new(),
             read_buffer: vec![0; RECORD_BYTES_MAX + READ_BYTES],
             stream_buffer: Vec::new(),
             rng: SmallRng::from_os_rng(),
@@ -239,8 +242,8 @@ impl Shard {
                     self.pass_on();
                 }
             }
-            self.pass_on();
             self.timers();
+            self.pass_on();
             if self.drained() {
                 return Ok(());
             }
@@ -280,8 +283,12 @@ impl Shard {
                 handle.wake();
             }
         }
-        while let Some(slot) = self.desk.dirty.pop() {
-            self.flush(slot);
+        loop {
+            while let Some(slot) = self.desk.dirty.pop() {
+                self.flush(slot);
+            }
+            let Some((told, notice)) = self.departures.pop() else { break };
+            self.announce(told, notice);
         }
         if self.trim_at.is_none() {
             self.trim_at = Some(self.desk.now + TRIM_EVERY);
@@ -292,6 +299,10 @@ impl Shard {
         let Some(connection) = &mut self.slots[slot].connection else { return };
         connection.dirty = false;
         match connection.flush(&mut self.desk) {
+            Ok(Flushed::Clean) if self.drain_until.is_some() && connection.closing.is_none() => {
+                connection.say_goodbye(End::Shutdown);
+                self.flush(slot);
+            }
             Ok(Flushed::Clean) => {}
             Ok(Flushed::Blocked) => {
                 self.blocked.push(slot);
@@ -317,6 +328,14 @@ impl Shard {
             let handle = &self.shared.shards[self.index];
             std::mem::take(&mut *handle.inbox.lock().unwrap_or_else(PoisonError::into_inner))
         };
+        for (to, packet) in inbox.packets {
+            self.deliver(to, packet);
+        }
+        // Written before what the messages cause: a departure is told after the packets that came before it.
+        if inbox.messages.iter().any(|message| matches!(message, Message::Notify(..) | Message::Drain { .. }))
+        {
+            self.pass_on();
+        }
         for message in inbox.messages {
             match message {
                 Message::Adopt(session) => self.adopt(*session),
@@ -328,9 +347,6 @@ impl Shard {
                 }
                 Message::Drain { until } => self.drain(until),
             }
-        }
-        for (to, packet) in inbox.packets {
-            self.deliver(to, packet);
         }
     }
 

@@ -96,10 +96,12 @@ impl TlsStream {
             }
             incoming.drain(..discard);
             given -= discard;
-            while wants_more {
+            if !wants_more {
+                continue;
+            }
+            given += loop {
                 if let Some(len) = first_record(&incoming[given..]) {
-                    given += len;
-                    break;
+                    break len;
                 }
                 if incoming.len() >= HANDSHAKE_BYTES_MAX {
                     return Err(io::Error::new(
@@ -111,7 +113,7 @@ impl TlsStream {
                 if io.read_buf(&mut incoming).await? == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
-            }
+            };
         }
         let alpn_h2 = connection.alpn_protocol() == Some(b"h2");
         let version = match connection.protocol_version() {

@@ -40,12 +40,13 @@ fn an_address_without_files_gets_derpers_self_signed_certificate() {
     assert!(key.starts_with("-----BEGIN EC PRIVATE KEY-----\n") && key.lines().all(|line| line.len() <= 64));
     let pin = data_encoding::HEXLOWER.encode(&store.leaf_sha256());
     assert_eq!(
-        store.map_entry(443, Some(3478)).unwrap(),
+        serde_json::to_string(&store.map_entry(443, Some(3478))).unwrap(),
         format!(
             r#"{{"Name":"custom","RegionID":900,"HostName":"2001:db8::1","CertName":"sha256-raw:{pin}"}}"#
         )
     );
-    assert!(store.map_entry(8443, None).unwrap().ends_with(r#","STUNPort":-1,"DERPPort":8443}"#));
+    let unusual = serde_json::to_string(&store.map_entry(8443, None)).unwrap();
+    assert!(unusual.ends_with(r#","STUNPort":-1,"DERPPort":8443}"#));
 
     let again = CertificateStore::open(&folder, &hostname, meta(), now()).unwrap();
     assert!(!again.generated());

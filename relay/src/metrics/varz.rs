@@ -1,6 +1,6 @@
 //! derper's `/debug/varz`: same names, same types, same labels, so that its dashboards and alerts keep working.
 //!
-//! What only a Go runtime has (`go_*`, `memstats_*`, `goroutines`) is left out.
+//! What only a Go runtime has (`go_*`, `memstats_*`, `goroutines`) is left out; `derp_memstats_sys0` is memory at start.
 
 use super::{DropReason, PacketKind, Snapshot, TcpRtt, TlsVersion, text::Text};
 

@@ -134,9 +134,8 @@ impl Shard {
         }
         if let Some(told) = self.shared.registry.unregister(&connection.entry, connection.id) {
             let notice = Notice::PeerGone(*connection.entry.key());
-            self.announce(told, notice);
-            let watchers = self.shared.registry.watchers();
-            self.announce(watchers, notice);
+            self.departures.push((told, notice));
+            self.departures.push((self.shared.registry.watchers(), notice));
         }
         if said_goodbye
             && self.lingering.len() < LINGERING_MAX
@@ -253,6 +252,8 @@ impl Shard {
         blocked.sort_unstable();
         blocked.dedup();
         for slot in blocked {
+            // Tried, not only asked: epoll keeps quiet until half of TCP_NOTSENT_LOWAT is free.
+            self.flush(slot);
             let Some(connection) = &self.slots[slot].connection else { continue };
             if !connection.is_blocked() {
                 continue;
@@ -273,10 +274,6 @@ impl Shard {
         self.drain_until = Some(until);
         for slot in 0..self.slots.len() {
             self.flush(slot);
-            if let Some(connection) = &mut self.slots[slot].connection {
-                connection.say_goodbye(End::Shutdown);
-                self.flush(slot);
-            }
         }
     }
 

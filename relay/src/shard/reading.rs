@@ -17,6 +17,9 @@ const READS_PER_TURN: usize = 4;
 impl Shard {
     /// Reads what is ready; answers how many bytes that were.
     pub(super) fn readable(&mut self, slot: usize, ends: bool) -> usize {
+        if self.drain_until.is_some() && !ends {
+            return 0;
+        }
         let Some(mut connection) = self.slots.get_mut(slot).and_then(|it| it.connection.take()) else {
             return 0;
         };
