@@ -3,9 +3,10 @@
 //! The request head is read here and not by hyper: a fast-starting client must be answered without any HTTP bytes, and
 //! what it sent behind the head belongs to the relay. Ordinary requests go on to hyper with the bytes put back.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ferry_protocol::upgrade::{RequestHead, UpgradeKind, head_ends, switching_protocols};
@@ -22,7 +23,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use crate::connect_proxy;
-use crate::metrics::{FrontCounters, HandshakeFailure};
+use crate::metrics::{FrontCounters, HandshakeFailure, TlsVersion};
 use crate::pages::{Listener, Pages};
 use crate::shard::{Message, NewSession, Shared};
 use crate::tls::TlsStream;
@@ -40,7 +41,8 @@ use stream::{Rewound, Stream};
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Largest request head, derper's. The longest that a stock client sends is some 400 bytes; browsers bring cookies.
 const HEAD_BYTES_MAX: usize = 1024 * 1024;
-/// Heads over this size are [`LARGE_HEADS_MAX`] at a time, so that silent senders of large ones cost 32 MiB and no more.
+/// Heads, and ClientInfos, over this size are [`LARGE_HEADS_MAX`] at a time, so that silent senders of large ones cost
+/// 32 MiB and no more.
 const LARGE_HEAD_BYTES: usize = 16 * 1024;
 /// Large heads that may be under way at once.
 const LARGE_HEADS_MAX: usize = 32;
@@ -218,69 +220,75 @@ impl Front {
         }
     }
 
+    /// Answers one ordinary request.
+    async fn page(
+        &self,
+        request: hyper::Request<Incoming>,
+        peer: SocketAddr,
+        listener: Listener,
+        version: Option<TlsVersion>,
+    ) -> hyper::Response<Full<Bytes>> {
+        if let Some(version) = version {
+            self.parts.shared.front.request_began(version);
+        }
+        let response = Arc::clone(&self.parts.pages).serve(request, peer, listener).await;
+        if let Some(version) = version {
+            self.parts.shared.front.request_ended(version);
+        }
+        response
+    }
+
     async fn pages_h1(self: &Arc<Self>, stream: Rewound, peer: SocketAddr) -> Result<(), HandshakeFailure> {
         let (listener, version) = stream.listener();
-        let service = service_fn(|mut request: hyper::Request<Incoming>| async move {
-            if let Some(answer) = self.later_upgrade(&mut request, peer) {
-                return Ok(answer);
+        let upgrading = Mutex::new(None);
+        let service = service_fn(|mut request: hyper::Request<Incoming>| {
+            let upgrade = self.later_upgrade(&mut request);
+            let upgrading = &upgrading;
+            async move {
+                let Some((upgrade, answer)) = upgrade else {
+                    return Ok::<_, Infallible>(self.page(request, peer, listener, version).await);
+                };
+                *upgrading.lock().unwrap_or_else(PoisonError::into_inner) = Some(upgrade);
+                Ok(answer)
             }
-            if let Some(version) = version {
-                self.parts.shared.front.request_began(version);
-            }
-            let response = Arc::clone(&self.parts.pages).serve(request, peer, listener).await;
-            if let Some(version) = version {
-                self.parts.shared.front.request_ended(version);
-            }
-            Ok::<_, std::convert::Infallible>(response)
         });
-        let mut http = hyper::server::conn::http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .max_buf_size(HEAD_BYTES_MAX)
-            .title_case_headers(true);
-        if let Err(error) = http.serve_connection(TokioIo::new(stream), service).with_upgrades().await {
+        if let Err(error) = http1().serve_connection(TokioIo::new(stream), service).with_upgrades().await {
             debug!(%peer, %error, "page connection ended");
         }
-        Ok(())
+        let upgrading = upgrading.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Some(LaterUpgrade { head, stream }) = upgrading else { return Ok(()) };
+        let upgraded = stream.await.map_err(|_| HandshakeFailure::Head)?;
+        let parts = upgraded.downcast::<TokioIo<Rewound>>().map_err(|_| HandshakeFailure::Head)?;
+        let stream = parts.io.into_inner().into_inner();
+        // Answered already, so nothing more is sent, as for a fast start.
+        let upgrade = Upgrade { kind: UpgradeKind::Derp { fast_start: true }, head: &head };
+        self.upgrade(stream, peer, upgrade, parts.read_buf.to_vec()).await
     }
 
     /// A client that asked for pages first and becomes a relay client on the same connection. By then hyper has it, so
     /// hyper writes the answer, and a fast start, which must see no answer, is none; no known client does either.
     fn later_upgrade(
-        self: &Arc<Self>,
+        &self,
         request: &mut hyper::Request<Incoming>,
-        peer: SocketAddr,
-    ) -> Option<hyper::Response<Full<Bytes>>> {
+    ) -> Option<(LaterUpgrade, hyper::Response<Full<Bytes>>)> {
+        let headers = request.headers().iter();
         let head = RequestHead {
             method: request.method().to_string(),
             target: request.uri().to_string(),
             version_minor: 1,
-            headers: request
-                .headers()
-                .iter()
-                .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
-                .collect(),
+            headers: headers.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect(),
             len: 0,
         };
         let Some(UpgradeKind::Derp { .. }) = self.upgrade_kind(&head) else { return None };
-        let upgrading = hyper::upgrade::on(request);
-        let this = Arc::clone(self);
-        tokio::spawn(async move {
-            let Ok(upgraded) = upgrading.await else { return };
-            let Ok(parts) = upgraded.downcast::<TokioIo<Rewound>>() else { return };
-            let stream = parts.io.into_inner().into_inner();
-            let answered = Upgrade { kind: UpgradeKind::Derp { fast_start: true }, head: &head };
-            if let Err(stage) = this.upgrade(stream, peer, answered, parts.read_buf.to_vec()).await {
-                this.parts.shared.front.handshake_failed(stage);
-            }
-        });
         let answer = hyper::Response::builder()
             .status(hyper::StatusCode::SWITCHING_PROTOCOLS)
             .header(hyper::header::UPGRADE, "DERP")
             .header(hyper::header::CONNECTION, "Upgrade")
             .header("derp-version", u16::from(ferry_protocol::frame::PROTOCOL_VERSION))
-            .header("derp-public-key", self.public_key.untyped_hex());
-        answer.body(Full::default()).ok()
+            .header("derp-public-key", self.public_key.untyped_hex())
+            .body(Full::default())
+            .ok()?;
+        Some((LaterUpgrade { head, stream: hyper::upgrade::on(request) }, answer))
     }
 
     async fn pages_h2(self: &Arc<Self>, stream: Stream, peer: SocketAddr) -> Result<(), HandshakeFailure> {
@@ -288,16 +296,7 @@ impl Front {
         let this = Arc::clone(self);
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let this = Arc::clone(&this);
-            async move {
-                if let Some(version) = version {
-                    this.parts.shared.front.request_began(version);
-                }
-                let response = Arc::clone(&this.parts.pages).serve(request, peer, listener).await;
-                if let Some(version) = version {
-                    this.parts.shared.front.request_ended(version);
-                }
-                Ok::<_, std::convert::Infallible>(response)
-            }
+            async move { Ok::<_, Infallible>(this.page(request, peer, listener, version).await) }
         });
         let mut http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
         http.timer(TokioTimer::new())
@@ -312,16 +311,10 @@ impl Front {
 
     /// Serves one connection of the port-80 listener.
     pub(crate) async fn serve_port80(self: Arc<Self>, socket: TcpStream, peer: SocketAddr) {
-        let pages = Arc::clone(&self.parts.pages);
-        let service = service_fn(move |request: hyper::Request<Incoming>| {
-            let pages = Arc::clone(&pages);
-            async move { Ok::<_, std::convert::Infallible>(pages.serve(request, peer, Listener::Port80).await) }
+        let service = service_fn(|request: hyper::Request<Incoming>| async {
+            Ok::<_, Infallible>(self.page(request, peer, Listener::Port80, None).await)
         });
-        let mut http = hyper::server::conn::http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
-            .max_buf_size(HEAD_BYTES_MAX)
-            .title_case_headers(true);
+        let http = http1();
         if let Err(error) = http.serve_connection(TokioIo::new(socket), service).await {
             debug!(%peer, %error, "page connection ended");
         }
@@ -333,4 +326,20 @@ struct Upgrade<'a> {
     /// How it is answered; nothing is sent for a fast start.
     kind: UpgradeKind,
     head: &'a RequestHead,
+}
+
+/// An upgrade that comes after ordinary requests: its head, and the connection once hyper lets go of it.
+struct LaterUpgrade {
+    head: RequestHead,
+    stream: hyper::upgrade::OnUpgrade,
+}
+
+/// hyper's settings for every HTTP/1 listener.
+fn http1() -> hyper::server::conn::http1::Builder {
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .title_case_headers(true);
+    http
 }

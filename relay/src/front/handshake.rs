@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tracing::debug;
 use tungstenite::protocol::frame::coding::CloseCode;
 
-use super::{Front, Stream};
+use super::{Front, LARGE_HEAD_BYTES, Stream};
 use crate::metrics::HandshakeFailure;
 use crate::shard::NewSession;
 use crate::switch::registry::Presence;
@@ -57,6 +57,7 @@ pub(super) async fn shake(front: &Front, arrival: Arrival) -> Result<NewSession,
         exchange.stream.write_all(&first).await.map_err(|_| HandshakeFailure::Derp)?;
         exchange.stream.flush().await.map_err(|_| HandshakeFailure::Derp)?;
         exchange.take(&arrival.received).await?;
+        let mut large = None;
         loop {
             let read = handshake.read(&exchange.derp).map_err(|error| {
                 debug!(peer = %arrival.peer, %error, "DERP handshake refused");
@@ -65,6 +66,9 @@ pub(super) async fn shake(front: &Front, arrival: Arrival) -> Result<NewSession,
             if let Some((consumed, client)) = read {
                 exchange.derp.drain(..consumed);
                 return Ok(client);
+            }
+            if exchange.derp.len() > LARGE_HEAD_BYTES && large.is_none() {
+                large = Some(front.large_heads.try_acquire().map_err(|_| HandshakeFailure::Derp)?);
             }
             exchange.read().await?;
         }
