@@ -27,8 +27,8 @@ use clap::{CommandFactory, Parser};
     max_term_width = 120
 )]
 pub struct Cli {
-    /// Listen address, [ip]:port. TLS is served if the port is 443 or with -certmode manual, else plain HTTP.
-    /// An empty ip, 0.0.0.0 and [::] all mean every address, IPv4 and IPv6 [default: :443]
+    /// Listen address, `[ip]:port`. TLS is served if the port is 443 or with -certmode manual, else plain HTTP.
+    /// An empty ip, 0.0.0.0 and `[::]` all mean every address, IPv4 and IPv6 [default: :443]
     #[arg(long = "a", value_name = "ADDR")]
     pub listen: Option<String>,
 
@@ -36,7 +36,7 @@ pub struct Cli {
     #[arg(long = "c", value_name = "FILE")]
     pub key_file: Option<String>,
 
-    /// Folder of the certificates, <hostname>.crt and <hostname>.key [default: tailscale/derper-certs in the cache folder]
+    /// Folder of the certificates, `<hostname>.crt` and `<hostname>.key` [default: tailscale/derper-certs in the cache folder]
     #[arg(long = "certdir", value_name = "DIR")]
     pub cert_dir: Option<String>,
 
