@@ -36,6 +36,7 @@ mod sys;
 #[cfg(test)]
 mod test_dir;
 mod tls;
+mod traffic;
 mod websocket;
 
 pub use cli::Cli;

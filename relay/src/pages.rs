@@ -3,6 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
+    time::Duration,
 };
 
 use ferry_protocol::NodePublicKey;
@@ -18,6 +19,7 @@ use crate::{
     config::{DebugAccess, Home},
     connect_proxy::Refusal,
     metrics::{Exporter, Snapshot, render_vars, render_varz},
+    traffic::{self, ClientTraffic},
 };
 
 mod access;
@@ -44,6 +46,9 @@ const CHALLENGE_BYTES_MAX: usize = 64;
 /// No cache may answer in our place.
 const NEVER_CACHED: HeaderValue =
     HeaderValue::from_static("no-cache, no-store, must-revalidate, no-transform, max-age=0");
+
+/// How long `/debug/traffic` looks; derper's.
+const TRAFFIC_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Where a request came in; what is served differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,6 +91,9 @@ pub(crate) trait Readings: Send + Sync {
 
     /// What is wrong with the tables of keys and connections; empty when all is well.
     fn consistency(&self) -> Vec<String>;
+
+    /// What each client has sent and been sent. Waits for the data threads, so it is no call for an async thread.
+    fn traffic(&self) -> Vec<ClientTraffic>;
 }
 
 /// The pages of one relay.
@@ -169,10 +177,23 @@ impl Pages {
             [b"debug", b"vars"] => self.debug(request, ip, DebugPage::Vars).await,
             [b"debug", b"varz"] => self.debug(request, ip, DebugPage::Varz).await,
             [b"debug", b"check"] => self.debug(request, ip, DebugPage::Check).await,
+            [b"debug", b"traffic"] => self.debug(request, ip, DebugPage::Traffic).await,
             [b"debug", ..] => self.debug(request, ip, DebugPage::Unknown).await,
             [b"metrics"] => self.debug(request, ip, DebugPage::Metrics).await,
             _ => self.home(request, ip).await,
         }
+    }
+
+    /// `/debug/traffic`: who moved bytes within the next two seconds. derper goes on until its write timeout; here each
+    /// request is one look.
+    async fn traffic(&self) -> String {
+        let look = || async {
+            let readings = Arc::clone(&self.readings);
+            tokio::task::spawn_blocking(move || readings.traffic()).await.unwrap_or_default()
+        };
+        let before = look().await;
+        tokio::time::sleep(TRAFFIC_INTERVAL).await;
+        traffic::changed(&before, &look().await)
     }
 
     /// `/derp` without an upgrade that we know. An upgrade that we know was taken out before it came here.
@@ -230,6 +251,7 @@ impl Pages {
                     plain_error(StatusCode::INTERNAL_SERVER_ERROR, &wrong.join(", "))
                 })
             }
+            DebugPage::Traffic => for_debugging(with_body(TEXT, self.traffic().await)),
             DebugPage::Unknown => not_found(),
         }
     }
@@ -273,6 +295,8 @@ enum DebugPage {
     Metrics,
     /// Whether the tables agree.
     Check,
+    /// Who moves bytes now.
+    Traffic,
     /// A name below `/debug/` that we do not have; outsiders do not learn that.
     Unknown,
 }

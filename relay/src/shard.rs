@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
 use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ use crate::switch::ConnectionId;
 use crate::switch::packet::{Packet, PacketPool};
 use crate::switch::registry::{Presence, Registry};
 use crate::tls::record::RECORD_BYTES_MAX;
+use crate::traffic::ClientTraffic;
 
 mod connection;
 mod desk;
@@ -89,6 +91,8 @@ pub(crate) enum Message {
     Notify(ConnectionId, Notice),
     /// A mesh peer wants this client closed.
     Evict(ConnectionId),
+    /// An operator asks what the clients here have sent and been sent.
+    Census(Sender<Vec<ClientTraffic>>),
     /// Write what waits, say goodbye, and end when everyone has gone or `until` has passed.
     Drain {
         /// The end in any case.
@@ -345,9 +349,26 @@ impl Shard {
                         self.part(id.slot(), End::Evicted);
                     }
                 }
+                Message::Census(answer) => {
+                    // Whoever asked may have given up.
+                    let _ = answer.send(self.census());
+                }
                 Message::Drain { until } => self.drain(until),
             }
         }
+    }
+
+    /// What each client has sent and been sent; the senders are the registry's to count.
+    fn census(&self) -> Vec<ClientTraffic> {
+        let clients = self.slots.iter().filter_map(|slot| slot.connection.as_ref());
+        let traffic = clients.map(|client| ClientTraffic {
+            id: client.id,
+            sent: client.sent_bytes,
+            recv: client.received_bytes,
+            key: *client.entry.key(),
+            unique_senders: 0,
+        });
+        traffic.collect()
     }
 
     fn connection(&mut self, id: ConnectionId) -> Option<&mut Box<Connection>> {

@@ -1,10 +1,17 @@
 package interop
 
 import (
+	"bufio"
+	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"time"
+
+	"tailscale.com/types/key"
 )
 
 func TestDebugPagesAreForLoopbackWithoutProxy(t *testing.T) {
@@ -23,7 +30,7 @@ func TestDebugPagesAreForLoopbackWithoutProxy(t *testing.T) {
 		t.Errorf("unknown page: %s", response.Status)
 	}
 	index := r.get(t, "/debug/")
-	for _, text := range []string{"Uptime", "Version", "TLS hostname", "127.0.0.1", "Mesh key", "true", "/debug/vars", "/debug/varz", "/debug/check"} {
+	for _, text := range []string{"Uptime", "Version", "TLS hostname", "127.0.0.1", "Mesh key", "true", "/debug/vars", "/debug/varz", "/debug/check", "/debug/traffic"} {
 		if !strings.Contains(index.text, text) {
 			t.Errorf("the index does not mention %q", text)
 		}
@@ -83,4 +90,50 @@ func TestDebugPagesCarryBrowserHeaders(t *testing.T) {
 			t.Errorf("policy %q lacks %q", policy, part)
 		}
 	}
+}
+
+func TestTrafficShowsWhoMovesBytes(t *testing.T) {
+	t.Parallel()
+	r := startRelay(t, relayOptions{})
+	from, to := r.connect(t, peerOptions{}), r.connect(t, peerOptions{})
+	stop := make(chan struct{})
+	var sending sync.WaitGroup
+	sending.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(20 * time.Millisecond):
+				from.send(to.pub, make([]byte, 1000))
+			}
+		}
+	})
+	defer sending.Wait()
+	defer close(stop)
+	conn := r.dial(t)
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	fmt.Fprintf(conn, "GET /debug/traffic HTTP/1.1\r\nHost: x\r\n\r\n")
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil || response.StatusCode != 200 {
+		t.Fatalf("%v %v", response, err)
+	}
+	// derper goes on until its write timeout; what it says first is enough.
+	lines := bufio.NewScanner(response.Body)
+	for lines.Scan() {
+		var client struct {
+			Sent, Recv    uint64
+			Key           key.NodePublic
+			UniqueSenders int
+		}
+		if lines.Text() == "" {
+			continue
+		}
+		if err := json.Unmarshal(lines.Bytes(), &client); err != nil {
+			t.Fatalf("%q: %v", lines.Text(), err)
+		}
+		if client.Key == to.pub && client.Sent > 1000 && client.UniqueSenders == 1 {
+			return
+		}
+	}
+	t.Fatalf("the receiver is not shown: %v", lines.Err())
 }

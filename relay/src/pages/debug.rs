@@ -5,11 +5,12 @@ use std::time::Duration;
 use super::{PagesConfig, path::escape_html};
 
 /// The pages below `/debug/` that the list links to, with derper's descriptions.
-const LINKS: [(&str, &str); 4] = [
+const LINKS: [(&str, &str); 5] = [
     ("/debug/vars", "Metrics (JSON)"),
     ("/debug/varz", "Metrics (Prometheus, named as derper's)"),
     ("/metrics", "Metrics (Prometheus, our own names)"),
     ("/debug/check", "Consistency check"),
+    ("/debug/traffic", "Who moves bytes within two seconds"),
 ];
 
 /// The list: facts, then links.

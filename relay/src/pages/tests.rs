@@ -71,6 +71,10 @@ impl Readings for Resting {
     fn consistency(&self) -> Vec<String> {
         if self.broken.load(Relaxed) { vec!["one".into(), "two".into()] } else { Vec::new() }
     }
+
+    fn traffic(&self) -> Vec<ClientTraffic> {
+        Vec::new()
+    }
 }
 
 fn pages(config: PagesConfig) -> Arc<Pages> {

@@ -1,13 +1,17 @@
 //! What the pages read from the running relay.
 
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, SystemTime};
 
 use ferry_stun::{Counters, UdpServer};
 
 use crate::metrics::{Process, RegistryReadings, Snapshot, StunReadings};
 use crate::pages::Readings;
-use crate::shard::Shared;
+use crate::shard::{Message, Shared};
+use crate::traffic::ClientTraffic;
+
+/// A data thread answers within a turn; one that does not is left out.
+const CENSUS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The relay as its metric pages see it.
 pub(super) struct RelayReadings {
@@ -54,6 +58,23 @@ impl Readings for RelayReadings {
         }
         snapshot.process = self.process.facts(SystemTime::now());
         snapshot
+    }
+
+    fn traffic(&self) -> Vec<ClientTraffic> {
+        let (answer, answers) = mpsc::channel();
+        for shard in &self.shared.shards {
+            shard.send(Message::Census(answer.clone()));
+        }
+        drop(answer);
+        let senders = self.shared.registry.senders();
+        let mut all = Vec::new();
+        while let Ok(part) = answers.recv_timeout(CENSUS_TIMEOUT) {
+            all.extend(part);
+        }
+        for client in &mut all {
+            client.unique_senders = senders.get(&client.id).copied().unwrap_or_default();
+        }
+        all
     }
 
     /// derper's check, made right: with duplicates the gauge counts connections and the table counts keys.

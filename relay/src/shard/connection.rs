@@ -69,6 +69,9 @@ pub(crate) struct Connection {
     pub(crate) keep_alive_every: Duration,
 
     // Both directions.
+    /// Bytes read from the socket, and written to it.
+    pub(crate) received_bytes: u64,
+    pub(crate) sent_bytes: u64,
     pub(crate) tls: Option<TlsSession>,
     pub(crate) websocket: Option<Box<WebSocketCodec>>,
 
@@ -150,6 +153,8 @@ impl Connection {
             tls_version,
             connected_at: now,
             keep_alive_every,
+            received_bytes: 0,
+            sent_bytes: 0,
             tls,
             websocket: session.websocket,
             decoder: ClientFrameDecoder::new(),
@@ -246,6 +251,7 @@ impl Connection {
         }
         desk.counters.buffered_write_frames.observe(frames);
         let written = self.write(out)?;
+        self.sent_bytes += written as u64;
         if written == out.len() {
             return Ok(Flushed::Clean);
         }
@@ -263,6 +269,7 @@ impl Connection {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
             Err(_) => return Err(End::Network),
         };
+        self.sent_bytes += written as u64;
         if written == rest.len() {
             self.pending = Vec::new();
             self.pending_written = 0;

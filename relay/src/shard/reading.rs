@@ -54,6 +54,7 @@ impl Shard {
                 Err(_) => return (total, Err(End::Network)),
             };
             total += read;
+            connection.received_bytes += read as u64;
             connection.sealed_rest = Vec::new();
             if let Err(end) = self.received(connection, &mut buffer[..start + read]) {
                 return (total, Err(end));

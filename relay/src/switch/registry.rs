@@ -252,6 +252,20 @@ impl Registry {
         }
     }
 
+    /// How many connected keys have sent packets to each connection.
+    pub(crate) fn senders(&self) -> HashMap<ConnectionId, usize> {
+        let mut senders = HashMap::new();
+        for part in &self.parts {
+            for entry in read(part).values() {
+                let mut told = lock(&entry.correspondents).clone();
+                told.sort_unstable();
+                told.dedup();
+                told.into_iter().for_each(|id| *senders.entry(id).or_default() += 1);
+            }
+        }
+        senders
+    }
+
     /// Mesh connections that watch.
     pub(crate) fn watchers_len(&self) -> usize {
         self.watchers_count.load(Ordering::Relaxed)
