@@ -81,7 +81,7 @@ impl Shard {
         // What came with the handshake; anything later has an event coming.
         let sealed = std::mem::take(&mut connection.sealed_rest);
         let mut begun = match listening {
-            Ok(()) => self.opened_stream(&mut connection, &stream),
+            Ok(()) => self.stream(&mut connection, &stream),
             Err(_) => Err(End::Network),
         };
         if begun.is_ok() && !sealed.is_empty() {
@@ -91,10 +91,6 @@ impl Shard {
         if let Err(end) = begun {
             self.part(slot, end);
         }
-    }
-
-    pub(super) fn opened_stream(&mut self, connection: &mut Connection, stream: &[u8]) -> Result<(), End> {
-        if stream.is_empty() { Ok(()) } else { self.stream(connection, stream) }
     }
 
     /// Ends a connection, with a goodbye to a client that may still listen.

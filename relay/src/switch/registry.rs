@@ -92,7 +92,7 @@ impl KeyEntry {
         }
     }
 
-    /// `receiver` is being sent a packet from this key. Answers how many hear of its leaving by now.
+    /// `receiver` is being sent a packet from this key, and will hear of its leaving.
     pub(crate) fn talks_to(&self, receiver: ConnectionId) {
         let mut correspondents = lock(&self.correspondents);
         if correspondents.len() < CORRESPONDENTS_MAX {
