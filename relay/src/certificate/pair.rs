@@ -42,7 +42,7 @@ impl Pair {
     ) -> Result<Self, PairError> {
         let mut chain = CertificateDer::pem_slice_iter(chain_pem)
             .collect::<Result<Vec<_>, _>>()
-            .map_err(PairError::CertificatePem)?;
+            .map_err(|_| PairError::CertificatePem)?;
         let key = key(key_pem)?;
         let Some(leaf) = chain.first() else {
             let swapped = PrivateKeyDer::from_pem_slice(chain_pem).is_ok();
@@ -76,9 +76,9 @@ impl Pair {
 /// Why a chain and a key cannot be served. The message follows the names of the files.
 #[derive(Debug, thiserror::Error)]
 pub enum PairError {
-    /// Not PEM at all.
-    #[error("the certificate file is broken PEM: {0}")]
-    CertificatePem(pem::Error),
+    /// Not PEM at all. Where and why is not told: the decoder quotes the file, which may hold the key.
+    #[error("the certificate file is broken PEM")]
+    CertificatePem,
     /// Nothing, or the other file.
     #[error(
         "the certificate file has no CERTIFICATE; {}",
@@ -110,9 +110,9 @@ pub enum PairError {
     /// A key behind a password, which nobody can type at start.
     #[error("the private key is encrypted; decrypt it with: openssl pkey -in FILE -out FILE")]
     EncryptedKey,
-    /// Not PEM at all.
-    #[error("the key file is broken PEM: {0}")]
-    KeyPem(pem::Error),
+    /// Not PEM at all; no more than that is told, as above.
+    #[error("the key file is broken PEM")]
+    KeyPem,
     /// A kind of key that TLS here has no use for.
     #[error("the private key cannot be used; make an ECDSA P-256 or an RSA one of 2048 bits or more: {0}")]
     Key(rustls::Error),
@@ -147,7 +147,7 @@ fn key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, PairError> {
         }
         Ok(key) => Ok(key),
         Err(pem::Error::NoItemsFound) => Err(PairError::NoKey),
-        Err(error) => Err(PairError::KeyPem(error)),
+        Err(_) => Err(PairError::KeyPem),
     }
 }
 

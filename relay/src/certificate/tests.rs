@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
 
 use super::*;
 use crate::test_dir::TestDir;
@@ -106,6 +106,30 @@ fn every_broken_pair_is_named_with_the_fix() {
         let error = open(&dir, "relay.example.net").unwrap_err().to_string();
         assert!(error.contains(part) && error.contains("relay.example.net.crt"), "{part}: {error}");
         assert!(!error.contains("MHc") && !error.contains("AAAA"), "no key in a message: {error}");
+    }
+}
+
+/// The decoder's own messages quote a line that should begin a section, byte by byte: the whole key, if an editor
+/// has joined its lines.
+#[test]
+fn broken_pem_is_named_by_its_file_and_never_quoted() {
+    let issued = Issued::new("relay.example.net");
+    let joined = issued.key.replace("-----\n", " ").replace('\n', "");
+    let quoted = PrivateKeyDer::from_pem_slice(joined.as_bytes()).unwrap_err().to_string();
+    let secret = format!("{:?}", &joined.as_bytes()[40..60]);
+    let secret = secret.trim_matches(['[', ']']);
+    assert!(quoted.contains(secret), "what there is to hide: {quoted}");
+    for (certificate, key, part) in [
+        (&joined, &issued.key, "the certificate file is broken PEM"),
+        (&issued.certificate, &joined, "the key file is broken PEM"),
+    ] {
+        let dir = TestDir::new("cert-joined");
+        fs::write(dir.path().join("relay.example.net.crt"), certificate).unwrap();
+        fs::write(dir.path().join("relay.example.net.key"), key).unwrap();
+        let error = open(&dir, "relay.example.net").unwrap_err();
+        let (text, debug) = (error.to_string(), format!("{error:?}"));
+        assert!(text.ends_with(part), "{text}");
+        assert!(!text.contains(secret) && !debug.contains(secret), "{text} {debug}");
     }
 }
 
