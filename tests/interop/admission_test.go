@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"ferry.test/interop/kit"
 	"tailscale.com/derp"
 	"tailscale.com/types/key"
 )
@@ -83,7 +84,7 @@ func TestTheAdmissionURLDecides(t *testing.T) {
 
 func TestAnUnreachableAdmissionURLFailsOpenUnlessToldOtherwise(t *testing.T) {
 	t.Parallel()
-	url := fmt.Sprintf("http://127.0.0.1:%d/", freePort(t))
+	url := fmt.Sprintf("http://127.0.0.1:%d/", kit.FreePort(t))
 	for args, want := range map[string]bool{"": true, "-verify-client-url-fail-open=true": true, "-verify-client-url-fail-open=false": false} {
 		r := startRelay(t, relayOptions{args: append([]string{"-verify-client-url", url}, strings.Fields(args)...)})
 		if got := r.admitted(t, wireOptions{}); got != want {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"ferry.test/interop/kit"
 )
 
 // execute runs the relay binary with exactly these arguments until it exits, for at most 10 s.
@@ -35,7 +37,7 @@ func execute(t testing.TB, args ...string) (code int, output string) {
 func refusedToStart(t *testing.T, args ...string) {
 	t.Helper()
 	dir := t.TempDir()
-	good := []string{"-a", fmt.Sprintf("127.0.0.1:%d", freePort(t)), "-c", filepath.Join(dir, "relay.key"), "-stun=false", "-http-port=-1",
+	good := []string{"-a", fmt.Sprintf("127.0.0.1:%d", kit.FreePort(t)), "-c", filepath.Join(dir, "relay.key"), "-stun=false", "-http-port=-1",
 		"-certmode=manual", "-certdir", filepath.Join(dir, "certs"), "-hostname=127.0.0.1"}
 	code, output := execute(t, append(good, args...)...)
 	if code == 0 || strings.TrimSpace(output) == "" {

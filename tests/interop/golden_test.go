@@ -258,7 +258,7 @@ func (c conversation) save(t *testing.T, dir string) {
 	if err := os.WriteFile(filepath.Join(dir, c.Name+".json"), append(text, '\n'), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	notes.add("recorded %s.json: %d parts to the relay, %d to the client", c.Name, len(c.ToRelay), len(c.ToClient))
+	notes.Add("recorded %s.json: %d parts to the relay, %d to the client", c.Name, len(c.ToRelay), len(c.ToClient))
 }
 
 func goldenPrivate(t testing.TB, text string) key.NodePrivate {

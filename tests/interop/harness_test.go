@@ -5,19 +5,13 @@
 package interop
 
 import (
-	"bytes"
 	"cmp"
-	"errors"
 	"flag"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -78,7 +72,7 @@ func run(m *testing.M) (int, error) {
 		return 1, err
 	}
 	code := m.Run()
-	notes.print(os.Stdout)
+	notes.Print(os.Stdout, "interop", "relay kind "+string(under))
 	return code, nil
 }
 
@@ -97,73 +91,9 @@ func tail(s string, n int) string {
 	return "…" + s[len(s)-n:]
 }
 
-// lockedBuffer is a bytes.Buffer that a process writes while a test reads.
-type lockedBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
-// nextPort walks the ports below the kernel's ephemeral range, so that no outgoing connection takes one in between.
-var nextPort atomic.Int32
-
-// freePort returns a loopback port that is free for TCP and UDP and that no other run of this suite will take.
-func freePort(t testing.TB) int {
-	t.Helper()
-	for range 5000 {
-		port := 18000 + (int(nextPort.Add(1))+os.Getpid()*37)%14000
-		if portIsFree(port) == nil && reserve(port) {
-			return port
-		}
-	}
-	t.Fatal("no free port")
-	return 0
-}
-
-// reserve takes a port for this process among all runs on the machine, by a file lock that ends with the process.
-func reserve(port int) bool {
-	dir := filepath.Join(os.TempDir(), "interop-ports")
-	if os.MkdirAll(dir, 0o777) != nil {
-		return false
-	}
-	fd, err := syscall.Open(filepath.Join(dir, fmt.Sprint(port)), syscall.O_CREAT|syscall.O_RDWR|syscall.O_CLOEXEC, 0o666)
-	if err != nil {
-		return false
-	}
-	if syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB) != nil {
-		syscall.Close(fd)
-		return false
-	}
-	return true
-}
-
 // portOf is the port of a host:port.
 func portOf(addr string) int {
 	return int(netip.MustParseAddrPort(addr).Port())
-}
-
-func portIsFree(port int) error {
-	addr := net.JoinHostPort("127.0.0.1", fmt.Sprint(port))
-	ln, err := net.Listen("tcp", addr)
-	if err != nil {
-		return err
-	}
-	packet, err := net.ListenPacket("udp", addr)
-	if err != nil {
-		return errors.Join(err, ln.Close())
-	}
-	return errors.Join(ln.Close(), packet.Close())
 }
 
 // eventually polls until check returns nil, for state that has no event to wait on.

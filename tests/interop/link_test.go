@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"ferry.test/interop/kit"
 	"tailscale.com/derp"
 	"tailscale.com/types/key"
 )
@@ -17,7 +18,7 @@ const linkPatience = 15 * time.Second
 func meshedPair(t *testing.T, second string) [2]*relay {
 	t.Helper()
 	mesh := newMeshKey(t)
-	ports := [2]int{freePort(t), freePort(t)}
+	ports := [2]int{kit.FreePort(t), kit.FreePort(t)}
 	var pair [2]*relay
 	for i, binary := range []string{"", second} {
 		// Both list both, as operators do: a relay must recognise itself.

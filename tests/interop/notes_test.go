@@ -1,40 +1,14 @@
 package interop
 
 import (
-	"fmt"
-	"os"
 	"regexp"
-	"slices"
-	"sync"
 	"testing"
+
+	"ferry.test/interop/kit"
 )
 
 // notes collects what a reader must see even when all is green.
-var notes noteBook
-
-// noteBook is the closing summary: checks that did not apply, and deviations that were met.
-type noteBook struct {
-	mu    sync.Mutex
-	lines []string
-}
-
-func (n *noteBook) add(format string, args ...any) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if line := fmt.Sprintf(format, args...); !slices.Contains(n.lines, line) {
-		n.lines = append(n.lines, line)
-	}
-}
-
-func (n *noteBook) print(w *os.File) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	slices.Sort(n.lines)
-	fmt.Fprintf(w, "interop: relay kind %s, %d notes\n", under, len(n.lines))
-	for _, line := range n.lines {
-		fmt.Fprintln(w, "interop:", line)
-	}
-}
+var notes kit.Notes
 
 // ferryOnly skips a check that derper cannot pass, visibly; why says what derper does instead.
 func ferryOnly(t *testing.T, why string) {
@@ -42,7 +16,7 @@ func ferryOnly(t *testing.T, why string) {
 	if under == ferry {
 		return
 	}
-	notes.add("ferry-only, not run: %s (%s)", t.Name(), why)
+	notes.Add("ferry-only, not run: %s (%s)", t.Name(), why)
 	t.Skipf("ferry-only: %s", why)
 }
 
@@ -56,7 +30,7 @@ func notServed(t testing.TB, output string) {
 	if under != ferry || found == nil {
 		return
 	}
-	notes.add("not served by ferry yet, not run: %s needs %s", t.Name(), found[1])
+	notes.Add("not served by ferry yet, not run: %s needs %s", t.Name(), found[1])
 	t.Skipf("not served by ferry yet: %s", found[1])
 }
 
@@ -64,5 +38,5 @@ func notServed(t testing.TB, output string) {
 func deviated(t *testing.T, what string) {
 	t.Helper()
 	t.Logf("deviation: %s", what)
-	notes.add("deviation met in %s: %s", t.Name(), what)
+	notes.Add("deviation met in %s: %s", t.Name(), what)
 }

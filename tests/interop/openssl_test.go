@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"ferry.test/interop/kit"
 )
 
 // OpenSSL is a TLS stack that neither Go's nor ours shares a line with; it pads and splits records and updates keys on demand.
@@ -23,7 +25,7 @@ func TestOpenSSLIsUnderstood(t *testing.T) {
 		t.Run(options, func(t *testing.T) {
 			t.Parallel()
 			client := exec.Command("openssl", append([]string{"s_client", "-connect", r.addr}, strings.Fields(options)...)...)
-			output := new(lockedBuffer)
+			output := new(kit.Buffer)
 			client.Stdout, client.Stderr = output, output
 			input, err := client.StdinPipe()
 			if err != nil {
@@ -52,7 +54,7 @@ func TestOpenSSLIsUnderstood(t *testing.T) {
 }
 
 // waitFor returns once text has been printed so many times.
-func waitFor(t *testing.T, output *lockedBuffer, text string, times int) {
+func waitFor(t *testing.T, output *kit.Buffer, text string, times int) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); strings.Count(output.String(), text) < times; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {

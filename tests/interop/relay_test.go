@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"ferry.test/interop/kit"
 	"tailscale.com/types/key"
 )
 
@@ -55,7 +56,7 @@ type relay struct {
 	t        testing.TB
 	options  relayOptions
 	cmd      *exec.Cmd
-	stderr   *lockedBuffer
+	stderr   *kit.Buffer
 	exited   chan struct{}
 	exitCode int
 	// stopped says that a test ended the process itself.
@@ -93,11 +94,11 @@ func startRelay(t testing.TB, options relayOptions) *relay {
 // launch makes one attempt to start a relay.
 func launch(t testing.TB, options relayOptions) (*relay, error) {
 	t.Helper()
-	r := &relay{t: t, options: options, dir: options.dir, stderr: new(lockedBuffer), exited: make(chan struct{})}
+	r := &relay{t: t, options: options, dir: options.dir, stderr: new(kit.Buffer), exited: make(chan struct{})}
 	if r.dir == "" {
 		r.dir = t.TempDir()
 	}
-	r.port = cmp.Or(options.port, freePort(t))
+	r.port = cmp.Or(options.port, kit.FreePort(t))
 	r.addr = r.at(r.port)
 	r.cmd = exec.Command(cmp.Or(options.binary, *relayPath), r.arguments()...)
 	r.cmd.Stderr = r.stderr
@@ -165,14 +166,14 @@ func (r *relay) arguments() []string {
 		args = append(args, "-mesh-psk-file", file)
 	}
 	if o.stun {
-		port := freePort(r.t)
+		port := kit.FreePort(r.t)
 		r.stunAddr = r.at(port)
 		args = append(args, "-stun", fmt.Sprintf("-stun-port=%d", port))
 	} else {
 		args = append(args, "-stun=false")
 	}
 	if o.http {
-		port := freePort(r.t)
+		port := kit.FreePort(r.t)
 		r.httpAddr = r.at(port)
 		args = append(args, fmt.Sprintf("--http-port=%d", port))
 	} else {

@@ -1,7 +1,6 @@
 package browser
 
 import (
-	"bytes"
 	"embed"
 	"encoding/json"
 	"io"
@@ -12,10 +11,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"ferry.test/interop/kit"
 )
 
 // pages are the HTML files that the browser loads.
@@ -96,7 +96,7 @@ var dbusNoise = regexp.MustCompile(`(?m)^\[.*dbus/.*\n`)
 // process is a program under the test, in a process group of its own.
 type process struct {
 	// output is what it wrote to its standard output and error.
-	output lockedBuffer
+	output kit.Buffer
 	// exited is closed when it has ended.
 	exited chan struct{}
 }
@@ -122,22 +122,4 @@ func start(t *testing.T, command *exec.Cmd) *process {
 		}
 	})
 	return p
-}
-
-// lockedBuffer is a bytes.Buffer that a process writes while a test reads.
-type lockedBuffer struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.String()
 }
