@@ -78,6 +78,28 @@ pub struct Cli {
     #[arg(long = "stun-port", value_name = "PORT", default_value_t = 3478)]
     pub stun_port: i64,
 
+    /// Second UDP port of STUN, for discovery of NAT behaviour, RFC 5780 (not a flag of derper)
+    #[arg(long = "stun-second-port", value_name = "PORT")]
+    pub stun_second_port: Option<i64>,
+
+    /// What clients see as this relay's address, with -stun-second-port: an ip, or an IPv4 and an IPv6 one with a comma
+    /// (not a flag of derper) [default: the ip of -a]
+    #[arg(long = "stun-advertise", value_name = "IP")]
+    pub stun_advertise: Option<String>,
+
+    /// The relay that has RFC 5780's other address, `HOST:PORT` of its -stun-partner-listen; it has to have the same two
+    /// STUN ports (not a flag of derper)
+    #[arg(long = "stun-partner", value_name = "HOST:PORT")]
+    pub stun_partner: Option<String>,
+
+    /// Where the partner reaches this relay over UDP, `[ip]:port` (not a flag of derper) [default: :3480]
+    #[arg(long = "stun-partner-listen", value_name = "ADDR")]
+    pub stun_partner_listen: Option<String>,
+
+    /// File with the secret that both partners have, 64 hex digits (not a flag of derper)
+    #[arg(long = "stun-partner-key-file", value_name = "FILE")]
+    pub stun_partner_key_file: Option<String>,
+
     /// Comma list of names published at /bootstrap-dns
     #[arg(long = "bootstrap-dns-names", value_name = "NAMES", default_value = "", hide_default_value = true)]
     pub bootstrap_dns_names: String,
@@ -156,6 +178,9 @@ const EXAMPLES: &str = "Examples:
       a public relay on port 443 with relay.example.net.crt and .key from the folder
   ferry-relay -hostname 192.0.2.10 -certmode manual -certdir /var/lib/ferry/certs
       a relay without a name: makes a self-signed certificate and prints the DERP map entry that pins it
+  ferry-relay ... -stun-second-port 3479 -stun-advertise 192.0.2.10 -stun-partner relay2.example.net:3480
+      -stun-partner-key-file /etc/ferry/partner.key
+      two such relays, each the other's partner, let clients find out how their NAT behaves
   ferry-relay -a 127.0.0.1:8080 -http-port -1
       plain HTTP behind a proxy that ends TLS
 

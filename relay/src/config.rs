@@ -7,6 +7,7 @@ mod hostname;
 mod listen;
 mod machine;
 mod mesh_key;
+mod stun;
 mod tcp;
 
 pub use bootstrap_dns::{BootstrapDns, UnpublishedName};
@@ -16,6 +17,7 @@ pub use hostname::{Hostname, HostnameError};
 pub use listen::{BindError, ListenError, Listener};
 pub use machine::Machine;
 pub use mesh_key::MeshKeyError;
+pub use stun::{StunDiscovery, StunError};
 pub use tcp::{TcpError, TcpOptions};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -45,6 +47,8 @@ pub struct Config {
     pub home: Home,
     /// Where STUN is answered.
     pub stun: Option<SocketAddr>,
+    /// What STUN does beyond derper's.
+    pub stun_discovery: Option<StunDiscovery>,
     /// The names of `/bootstrap-dns`.
     pub bootstrap_dns: BootstrapDns,
     /// Whether CONNECT to the control plane is served.
@@ -112,9 +116,11 @@ impl Config {
             (None, true) => mesh_key::from_variable(machine)?,
             (None, false) => mesh_key::from_default_file(machine)?,
         };
+        let stun = stun(cli, listen)?;
         Ok(Self {
             http_port: http_port(cli, &tls)?,
-            stun: stun(cli, listen)?,
+            stun,
+            stun_discovery: StunDiscovery::check(cli, stun)?,
             listen,
             listen_text,
             tls,
@@ -158,6 +164,9 @@ pub enum ConfigError {
     /// `-mesh-psk-file` and the variable that stands for it.
     #[error(transparent)]
     MeshKey(#[from] MeshKeyError),
+    /// The `-stun-…` flags beyond derper's.
+    #[error(transparent)]
+    Stun(#[from] StunError),
     /// The `-tcp-…` durations.
     #[error(transparent)]
     Tcp(#[from] TcpError),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ferry_protocol::derp_map::{DerpMap, Node, Region};
 use ferry_protocol::{NodePrivateKey, NodePublicKey};
-use ferry_stun::{Profile, UdpServer};
+use ferry_stun::{PartnerChannel, PartnerConfig, UdpConfig, UdpServer};
 use rustls::ServerConfig;
 use tokio::runtime::Runtime;
 use tracing::{error, info, warn};
@@ -92,7 +92,9 @@ pub enum StartError {
 impl Relay {
     /// Starts a relay and returns once it listens. Spawns its own threads, so it may be called from anywhere.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let stun = config.stun.map(bind_stun).transpose()?;
+        let stun_partner = config.stun_discovery.as_ref().and_then(|discovery| discovery.partner.clone());
+        let stun_partner = stun_partner.map(open_partner).transpose()?;
+        let stun = config.stun.map(|addr| bind_stun(addr, &config, stun_partner.clone())).transpose()?;
         let key = private_key(&config)?;
         let public_key = key.public();
         let store = certificate_store(&config, &public_key)?;
@@ -124,7 +126,7 @@ impl Relay {
             Resolvers::from_system(),
             Arc::clone(&shared.front),
         ));
-        let readings = RelayReadings::new(Arc::clone(&shared), stun.as_ref(), tls.is_some());
+        let readings = RelayReadings::new(Arc::clone(&shared), stun.as_ref(), stun_partner, tls.is_some());
         let pages = PagesConfig {
             hostname: config.hostname.to_string(),
             home: config.home.clone(),
@@ -193,7 +195,7 @@ impl Relay {
         self.map_entry.as_ref()
     }
 
-    /// Stops: accepts nobody from now on, writes what waits for each client, says goodbye to it, and is back within
+    /// Stops: answers no STUN and accepts nobody from now on, writes what waits for each client, says goodbye to it, and is back within
     /// `grace` whether or not everybody has taken it.
     pub fn stop(mut self, grace: Duration) {
         self.shut_down(grace);
@@ -201,6 +203,10 @@ impl Relay {
 
     fn shut_down(&mut self, grace: Duration) {
         let Some(runtime) = self.runtime.take() else { return };
+        // First, so that who measures relays meanwhile takes another. The port stays: nobody is told that it is closed.
+        if let Some(stun) = &self.stun {
+            stun.quiet();
+        }
         // Ends accepting and every handshake; nobody new reaches a data thread. On a thread of its own, because waiting for
         // a runtime is forbidden inside another, which an embedder may well call this from.
         std::thread::scope(|scope| {
@@ -231,12 +237,25 @@ fn system(what: &'static str) -> impl Fn(io::Error) -> StartError {
     move |source| StartError::System { what, source }
 }
 
-fn bind_stun(addr: SocketAddr) -> Result<UdpServer, BindError> {
-    UdpServer::bind(addr, Profile::Open).map_err(|source| BindError {
-        listener: Listener::Stun,
-        addr,
-        source,
-    })
+/// As many threads as data threads: they sleep while nobody asks, and a flood must not find more cores than the
+/// relay has been given.
+fn bind_stun(
+    addr: SocketAddr,
+    config: &Config,
+    partner: Option<Arc<PartnerChannel>>,
+) -> Result<UdpServer, BindError> {
+    let mut udp = UdpConfig { threads: config.threads, partner, ..UdpConfig::new(addr) };
+    if let Some(discovery) = &config.stun_discovery {
+        udp.alternate = Some(SocketAddr::new(addr.ip(), discovery.second_port));
+        udp.advertise = discovery.advertise;
+    }
+    UdpServer::start(udp).map_err(|source| BindError { listener: Listener::Stun, addr, source })
+}
+
+fn open_partner(config: PartnerConfig) -> Result<Arc<PartnerChannel>, BindError> {
+    let addr = config.listen;
+    let channel = PartnerChannel::open(config);
+    channel.map(Arc::new).map_err(|source| BindError { listener: Listener::Partner, addr, source })
 }
 
 fn bind(listener: Listener, addr: SocketAddr, config: &Config) -> Result<TcpListener, BindError> {

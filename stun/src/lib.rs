@@ -1,21 +1,28 @@
 //! STUN: "which address do you see me at" ([RFC 8489](https://www.rfc-editor.org/rfc/rfc8489)).
 //!
 //! - [`Message`] reads one message in a borrowed datagram, [`MessageWriter`] writes one.
-//! - [`Responder`] decides what a server answers to a datagram. It has no socket, no clock and no state.
+//! - [`Responder`] decides what a server answers to a datagram, or to a message of a [`MessageStream`] (TCP,
+//!   TLS). It has no socket and no clock, and its only state are the [`Budgets`] of sources.
 //! - [`client`] writes a client's request and reads the answer.
 #![cfg_attr(
     all(unix, feature = "server"),
-    doc = "- [`UdpServer`] runs a responder on a UDP socket, in batches, on a thread of its own."
+    doc = "- [`UdpServer`] runs a responder on UDP sockets, in batches, on a thread per core."
+)]
+#![cfg_attr(
+    feature = "partner",
+    doc = "- [`partner`] lets two machines with one address each do RFC 5780 together."
 )]
 //!
 //! A request of a Tailscale client gets the very bytes that derper sends. Any other valid Binding request
 //! is answered as shortly as the RFC allows, and everything else gets silence, except that an attribute
-//! which has to be understood and is not gets a 420. Left out: authentication (an open server has nobody
+//! which has to be understood and is not gets a 420. With an alternate address or port the server also does
+//! RFC 5780 (NAT behaviour discovery), and RFC 3489 clients can be let in. Answers that are much larger than
+//! their requests, or leave from or go elsewhere, are few for each network: see [`Limits`]. Left out: authentication (an open server has nobody
 //! to authenticate), ALTERNATE-SERVER (which needs it), and TURN.
 //!
 //! ```
 //! use ferry_stun::client::{self, BindingResponse};
-//! use ferry_stun::{Outcome, Profile, Responder, TransactionId};
+//! use ferry_stun::{Arrival, Budgets, Limits, Options, Outcome, Responder, TransactionId};
 //!
 //! // A real client draws these from the operating system's generator.
 //! let transaction_id = TransactionId::new([7; 12]);
@@ -24,29 +31,43 @@
 //!
 //! // The server's side: where the datagram came from is what it tells.
 //! let source = "203.0.113.7:41641".parse()?;
-//! let responder = Responder::new(Profile::Open);
+//! let responder = Responder::new(Options::default());
+//! let mut budgets = Budgets::new(Limits::default(), 7, std::time::Instant::now());
 //! let mut answer = Vec::new();
-//! let outcome = responder.answer(&request, source, &mut answer);
-//! assert_eq!(outcome, Outcome::Answer { len: 32 });
+//! let outcome = responder.answer(&request, &Arrival::from(source), &mut budgets, &mut answer);
+//! assert!(matches!(outcome, Outcome::Answer(reply) if reply.len == 32));
 //!
 //! let response = BindingResponse::parse_for(&answer, transaction_id)?;
 //! assert_eq!(response.mapped_address, source);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+mod budget;
 pub mod client;
 mod message;
+#[cfg(feature = "partner")]
+pub mod partner;
 mod responder;
 #[cfg(all(unix, feature = "server"))]
 mod server;
+mod stream;
 
+pub use budget::{Budgets, Limits};
 pub use message::{
     Attribute, AttributeType, Attributes, Class, Covered, ErrorCode, HEADER_BYTES, MAGIC_COOKIE, Message,
     MessageType, MessageWriter, Method, ParseError, TransactionId,
 };
-pub use responder::{Outcome, Profile, RefusalReason, Responder, TAILSCALE_SOFTWARE};
 #[cfg(all(unix, feature = "server"))]
-pub use server::{Counters, UdpServer};
+pub use partner::{
+    PartnerAddress, PartnerChannel, PartnerConfig, PartnerKey, PartnerRegistration, PartnerStatus,
+};
+pub use responder::{
+    ANSWER_BYTES_MAX, Alternates, Arrival, Options, Origin, Outcome, Profile, RefusalReason, Reply,
+    Responder, TAILSCALE_SOFTWARE,
+};
+#[cfg(all(unix, feature = "server"))]
+pub use server::{Counters, UdpConfig, UdpServer};
+pub use stream::{MessageStream, STREAM_MESSAGE_BYTES_MAX, StreamError};

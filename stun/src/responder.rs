@@ -1,20 +1,30 @@
-//! What a server answers to one datagram: a function of the datagram and its source.
+//! What a server answers to one message: a function of the message, where it came from and what its source
+//! may still cost.
 
+mod arrival;
+pub(crate) mod refusal;
+mod response;
+mod survey;
 mod unknown;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use crate::message::{
-    AttributeType, Class, ErrorCode, Message, MessageType, MessageWriter, Method, ParseError,
-};
-use unknown::UnknownAttributes;
+use crate::budget::Budgets;
+use crate::message::{Class, Message, MessageType, MessageWriter, Method, ParseError};
+use response::{Refusal, Success};
+use survey::Survey;
+
+pub use arrival::{Alternates, Arrival, Origin, Reply};
+pub use refusal::RefusalReason;
+pub(crate) use refusal::refused_source;
+pub use response::ANSWER_BYTES_MAX;
+
+/// An answer of more than this many times its request is of use to those who forge sources, so each network gets
+/// few of them: a client would have to prove first that it is where it says.
+const FACTOR_FREE_MAX: usize = 3;
 
 /// The value of SOFTWARE in every request of a Tailscale client.
 pub const TAILSCALE_SOFTWARE: &[u8] = b"tailnode";
-
-/// Source ports that no client has and that other UDP services answer from: echo, quote of the day,
-/// chargen, DNS, NTP. A request "from" there is forged, to make two services talk to each other.
-const REFUSED_SOURCE_PORTS: [u16; 6] = [0, 7, 17, 19, 53, 123];
 
 /// Which requests are answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -27,35 +37,93 @@ pub enum Profile {
     Tailscale,
 }
 
-/// Answers Binding requests. It keeps no state between datagrams: Binding is idempotent, a
-/// retransmission is simply answered again.
+/// What a responder does beyond RFC 8489's Binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Options {
+    /// Which requests are answered.
+    pub profile: Profile,
+    /// Also answer RFC 3489 clients, whose requests have no magic cookie.
+    pub rfc3489: bool,
+}
+
+/// Answers Binding requests. It keeps no state between messages but the budgets it is given: Binding is
+/// idempotent, a retransmission is simply answered again.
 ///
 /// A request that derper would answer gets the bytes that derper would send. Any other gets, from
-/// [`Profile::Open`], XOR-MAPPED-ADDRESS and, if it had one, a FINGERPRINT. Answers never exceed the
-/// request by more than 12 bytes over IPv4 and 24 over IPv6, so the worst reflection is that of the bare
-/// request: 20 bytes get 32 or 44.
+/// [`Profile::Open`], XOR-MAPPED-ADDRESS and, if it had one, a FINGERPRINT; and from a server with
+/// alternates what RFC 5780 adds.
+///
+/// What a datagram's answer has beyond 1.1 times the datagram (rounded down to whole bytes) is taken from
+/// the source's surplus budget. A Tailscale request needs none: 40 bytes get 32 or 44. The bare request needs
+/// 10 bytes over IPv4 (20 get 32) and 22 over IPv6 (20 get 44).
+///
+/// An answer of more than 3 times its request, which only one that tells of the server's addresses can be (20 get
+/// 68, over IPv6 116), is also taken from the budget of redirected answers of the source's network. Without a
+/// budget an answer shrinks to the client's address, or else is withheld.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Responder {
-    profile: Profile,
+    options: Options,
 }
 
 impl Responder {
-    /// A responder for one profile.
+    /// A responder with these options.
     #[must_use]
-    pub const fn new(profile: Profile) -> Self {
-        Self { profile }
+    pub const fn new(options: Options) -> Self {
+        Self { options }
     }
 
-    /// Decides on one datagram. If there is an answer it is all of `out` afterwards, to be sent to
-    /// `source` from the address that the datagram was sent to.
-    pub fn answer(&self, datagram: &[u8], source: SocketAddr, out: &mut Vec<u8>) -> Outcome {
+    /// Decides on one datagram. If there is an answer it is all of `out` afterwards.
+    pub fn answer(
+        &self,
+        datagram: &[u8],
+        arrival: &Arrival,
+        budgets: &mut Budgets,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        let source = arrival.source;
         if let Some(reason) = refused_source(source) {
             return Outcome::Silence(reason);
         }
-        let message = match Message::parse(datagram) {
-            Ok(message) => message,
-            Err(error) => return Outcome::Silence(RefusalReason::from(error)),
-        };
+        if !budgets.take_request(source.ip()) {
+            return Outcome::Silence(RefusalReason::SourceRate);
+        }
+        let mut message = Message::parse(datagram);
+        if self.options.rfc3489 && matches!(message, Err(ParseError::Cookie { .. })) {
+            message = Message::parse_rfc3489(datagram);
+        }
+        // Borrowed: a copy of what has just been written, field by field, would be the dearest step here.
+        match &message {
+            Ok(message) => self.respond(message, source, arrival.alternates.as_ref(), Some(budgets), out),
+            Err(error) => Outcome::Silence(RefusalReason::from(*error)),
+        }
+    }
+
+    /// Decides on one message from a stream (TCP or TLS). The source has proven that it is where it says,
+    /// so nothing is taken from any budget; and what RFC 5780 does with datagrams means nothing here, and gets a
+    /// 400. Silence is a fault of the client's: the stream had better be closed.
+    pub fn answer_stream(
+        &self,
+        message: &[u8],
+        source: SocketAddr,
+        alternates: Option<Alternates>,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        // RFC 3489 had Binding over UDP only.
+        match Message::parse(message) {
+            Ok(message) => self.respond(&message, source, alternates.as_ref(), None, out),
+            Err(error) => Outcome::Silence(error.into()),
+        }
+    }
+
+    /// Without budgets the message came over a stream.
+    fn respond(
+        &self,
+        message: &Message<'_>,
+        source: SocketAddr,
+        alternates: Option<&Alternates>,
+        budgets: Option<&mut Budgets>,
+        out: &mut Vec<u8>,
+    ) -> Outcome {
         // An answer is never answered, so two servers cannot loop.
         if message.class() != Class::Request {
             return Outcome::Silence(RefusalReason::NotRequest);
@@ -63,214 +131,101 @@ impl Responder {
         if message.method() != Method::BINDING {
             return Outcome::Silence(RefusalReason::NotBinding);
         }
-
-        let survey = Survey::of(&message);
+        let survey = Survey::of(message, alternates.is_some());
         // derper looks at no other attribute of such a request, not even at one that has to be understood.
+        // It has 40 bytes at least, so the answer has no surplus.
         if survey.tailnode && message.has_fingerprint() {
             let answer = MessageWriter::new(out, MessageType::BINDING_SUCCESS, message.transaction_id())
                 .xor_mapped_address(source)
                 .finish();
-            return Outcome::Answer { len: answer.len() };
+            return Outcome::Answer(Reply { len: answer.len(), from: Origin::ASKED, to: source });
         }
-        if self.profile == Profile::Tailscale {
+        if self.options.profile == Profile::Tailscale {
             return Outcome::Silence(RefusalReason::NotTailscale);
         }
-
         if !survey.unknown.as_slice().is_empty() {
-            let error = MessageWriter::new(out, MessageType::BINDING_ERROR, message.transaction_id())
-                .error_code(ErrorCode::UNKNOWN_ATTRIBUTE)
-                .unknown_attributes(survey.unknown.as_slice());
-            let len = finish_like(&message, error);
-            return Outcome::Error { len, reason: RefusalReason::UnknownAttribute };
+            return refuse(Refusal::Unknown(survey.unknown), message, source, budgets, out);
         }
-        let success = MessageWriter::new(out, MessageType::BINDING_SUCCESS, message.transaction_id())
-            .xor_mapped_address(source);
-        Outcome::Answer { len: finish_like(&message, success) }
+        let Some(alternates) = alternates else {
+            return grant(&Success::PLAIN, message, source, budgets, out);
+        };
+        if budgets.is_none() && survey.is_for_datagrams() {
+            return refuse(Refusal::BadRequest, message, source, budgets, out);
+        }
+        match Success::for_discovery(&survey, alternates) {
+            Ok(success) => grant(&success, message, source, budgets, out),
+            Err(refusal) => refuse(refusal, message, source, budgets, out),
+        }
     }
+}
+
+/// Writes a success response, if the budgets allow it: whole, or else the address alone, which is what
+/// every client came for.
+fn grant(
+    success: &Success<'_>,
+    message: &Message<'_>,
+    source: SocketAddr,
+    budgets: Option<&mut Budgets>,
+    out: &mut Vec<u8>,
+) -> Outcome {
+    let Some(budgets) = budgets else {
+        let len = success.write(message, source, out);
+        return Outcome::Answer(success.reply(len, source));
+    };
+    let is_redirected = success.is_redirected(source);
+    if is_redirected && !budgets.take_redirect(source.ip()) {
+        return Outcome::Silence(RefusalReason::RedirectRate);
+    }
+    let len = success.write(message, source, out);
+    // A redirected answer has been paid for. In this order, or whoever gets no large answer would lose the
+    // surplus of one for each that is refused.
+    let may_be_large = is_redirected || !is_large(message, len) || budgets.take_large(source.ip());
+    if may_be_large && budgets.take_surplus(source.ip(), surplus(message, len)) {
+        return Outcome::Answer(success.reply(len, source));
+    }
+    // At most 52 bytes for 28, or 44 for 20: never large.
+    let Some(minimal) = success.minimal() else { return Outcome::Silence(RefusalReason::Surplus) };
+    let len = minimal.write(message, source, out);
+    if budgets.take_surplus(source.ip(), surplus(message, len)) {
+        return Outcome::Answer(minimal.reply(len, source));
+    }
+    Outcome::Silence(RefusalReason::Surplus)
+}
+
+/// Writes an error response, if the budgets allow it. It is never large: 36 bytes for 24 at the worst.
+fn refuse(
+    refusal: Refusal,
+    message: &Message<'_>,
+    source: SocketAddr,
+    budgets: Option<&mut Budgets>,
+    out: &mut Vec<u8>,
+) -> Outcome {
+    let reason = refusal.reason();
+    let len = refusal.write(message, out);
+    if budgets.is_some_and(|budgets| !budgets.take_surplus(source.ip(), surplus(message, len))) {
+        return Outcome::Silence(RefusalReason::Surplus);
+    }
+    Outcome::Error(Reply { len, from: Origin::ASKED, to: source }, reason)
+}
+
+/// Whether an answer is more than 3 times its request.
+fn is_large(request: &Message<'_>, answer_bytes: usize) -> bool {
+    answer_bytes > request.bytes() * FACTOR_FREE_MAX
+}
+
+/// Bytes of an answer beyond 1.1 times the request, 11 tenths of it being rounded down: what is left has
+/// ten times the answer's bytes at most eleven times the request's.
+fn surplus(request: &Message<'_>, answer_bytes: usize) -> usize {
+    answer_bytes.saturating_sub(request.bytes() * 11 / 10)
 }
 
 /// What became of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// A success response is to be sent.
-    Answer {
-        /// Bytes in the buffer.
-        len: usize,
-    },
+    Answer(Reply),
     /// An error response is to be sent.
-    Error {
-        /// Bytes in the buffer.
-        len: usize,
-        /// Why.
-        reason: RefusalReason,
-    },
+    Error(Reply, RefusalReason),
     /// Nothing is to be sent, and the buffer says nothing.
     Silence(RefusalReason),
-}
-
-/// Why a datagram got no success response. Each refused datagram has exactly one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RefusalReason {
-    /// Not a STUN message: too short, wrong lengths, another protocol.
-    Malformed,
-    /// No magic cookie: an RFC 3489 client, or noise.
-    NoCookie,
-    /// FINGERPRINT is wrong or not the last attribute.
-    Fingerprint,
-    /// An indication or an answer.
-    NotRequest,
-    /// Another method than Binding, of TURN for example.
-    NotBinding,
-    /// Valid, but the profile is [`Profile::Tailscale`] and the request is not from Tailscale's client.
-    NotTailscale,
-    /// An attribute that has to be understood and is not; answered with 420.
-    UnknownAttribute,
-    /// The source is no host: unspecified, multicast, broadcast, or the server itself.
-    SourceAddress,
-    /// The source port belongs to another UDP service.
-    SourcePort,
-}
-
-impl RefusalReason {
-    /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 9] = [
-        Self::Malformed,
-        Self::NoCookie,
-        Self::Fingerprint,
-        Self::NotRequest,
-        Self::NotBinding,
-        Self::NotTailscale,
-        Self::UnknownAttribute,
-        Self::SourceAddress,
-        Self::SourcePort,
-    ];
-
-    /// The name in metrics.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Malformed => "malformed",
-            Self::NoCookie => "no_cookie",
-            Self::Fingerprint => "fingerprint",
-            Self::NotRequest => "not_request",
-            Self::NotBinding => "not_binding",
-            Self::NotTailscale => "not_tailscale",
-            Self::UnknownAttribute => "unknown_attribute",
-            Self::SourceAddress => "source_address",
-            Self::SourcePort => "source_port",
-        }
-    }
-}
-
-impl From<ParseError> for RefusalReason {
-    fn from(error: ParseError) -> Self {
-        match error {
-            ParseError::TooShort { .. }
-            | ParseError::TopBits { .. }
-            | ParseError::Length { .. }
-            | ParseError::AttributeOverrun { .. } => Self::Malformed,
-            ParseError::Cookie { .. } => Self::NoCookie,
-            ParseError::FingerprintNotLast { .. }
-            | ParseError::FingerprintLength { .. }
-            | ParseError::Fingerprint { .. } => Self::Fingerprint,
-        }
-    }
-}
-
-/// What one walk over a request's attributes finds.
-struct Survey {
-    /// SOFTWARE is Tailscale's.
-    tailnode: bool,
-    /// What has to be understood and is not.
-    unknown: UnknownAttributes,
-}
-
-impl Survey {
-    fn of(message: &Message<'_>) -> Self {
-        let mut survey = Self { tailnode: false, unknown: UnknownAttributes::default() };
-        for attribute in message.attributes() {
-            if attribute.kind == AttributeType::SOFTWARE {
-                survey.tailnode |= attribute.value == TAILSCALE_SOFTWARE;
-            } else if !is_understood(attribute.kind, attribute.value) {
-                survey.unknown.note(attribute.kind);
-            }
-        }
-        survey
-    }
-}
-
-/// Whether a request may carry the attribute. Most of these mean nothing to an open server: credentials
-/// are not checked (a 401 would only add a larger answer), ICE's are between the peers, and attributes
-/// that belong in answers are known and skipped (RFC 8489 section 6.3). What RFC 5780 needs a second
-/// address for is not understood, and neither is RFC 3489's RESPONSE-ADDRESS, which made servers send
-/// to whomever a client named.
-fn is_understood(kind: AttributeType, value: &[u8]) -> bool {
-    match kind {
-        AttributeType::MAPPED_ADDRESS
-        | AttributeType::USERNAME
-        | AttributeType::MESSAGE_INTEGRITY
-        | AttributeType::ERROR_CODE
-        | AttributeType::UNKNOWN_ATTRIBUTES
-        | AttributeType::REALM
-        | AttributeType::NONCE
-        | AttributeType::MESSAGE_INTEGRITY_SHA256
-        | AttributeType::PASSWORD_ALGORITHM
-        | AttributeType::USERHASH
-        | AttributeType::XOR_MAPPED_ADDRESS
-        | AttributeType::PRIORITY
-        | AttributeType::USE_CANDIDATE => true,
-        // "Change nothing" needs no second address, and many clients say it.
-        AttributeType::CHANGE_REQUEST => value == [0; 4],
-        _ => !kind.is_comprehension_required(),
-    }
-}
-
-/// Ends an answer with FINGERPRINT if the request had one (RFC 8489 section 14.7: such a client shares
-/// its port between protocols and sorts by it).
-fn finish_like(request: &Message<'_>, answer: MessageWriter<'_>) -> usize {
-    if request.has_fingerprint() { answer.finish_with_fingerprint().len() } else { answer.finish().len() }
-}
-
-/// Sources that no client can have.
-fn refused_source(source: SocketAddr) -> Option<RefusalReason> {
-    if REFUSED_SOURCE_PORTS.contains(&source.port()) {
-        return Some(RefusalReason::SourcePort);
-    }
-    let nobody = match source.ip().to_canonical() {
-        IpAddr::V4(ip) => ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast(),
-        IpAddr::V6(ip) => ip.is_unspecified() || ip.is_multicast(),
-    };
-    nobody.then_some(RefusalReason::SourceAddress)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_reason_has_its_place_and_its_own_name() {
-        for (place, reason) in RefusalReason::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, place);
-        }
-        let mut names = RefusalReason::ALL.map(RefusalReason::name);
-        names.sort_unstable();
-        assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
-    }
-
-    #[test]
-    fn sources_that_no_client_has_get_nothing() {
-        let refusal = |source: &str| refused_source(source.parse().expect("test address"));
-        for port in REFUSED_SOURCE_PORTS {
-            assert_eq!(refusal(&format!("192.0.2.1:{port}")), Some(RefusalReason::SourcePort));
-        }
-        for source in ["0.0.0.0:1", "224.0.0.1:1", "255.255.255.255:1", "[::]:1", "[ff02::1]:1"] {
-            assert_eq!(refusal(source), Some(RefusalReason::SourceAddress), "{source}");
-        }
-        for source in ["[::ffff:224.0.0.1]:1", "[::ffff:0.0.0.0]:1"] {
-            assert_eq!(refusal(source), Some(RefusalReason::SourceAddress), "{source}");
-        }
-        for source in ["127.0.0.1:3478", "10.0.0.1:1", "[fe80::1]:65535", "[::ffff:192.0.2.1]:1"] {
-            assert_eq!(refusal(source), None, "{source}");
-        }
-    }
 }

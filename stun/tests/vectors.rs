@@ -2,14 +2,14 @@
 
 mod common;
 
-use common::{TAILSCALE_REQUEST, TRANSACTION, address, hex, request, request_with_fingerprint};
+use common::{TAILSCALE_REQUEST, TRANSACTION, address, answer, hex, request, request_with_fingerprint};
 use data_encoding::HEXLOWER;
 use ferry_stun::client::{self, BindingResponse};
 use ferry_stun::{
     AttributeType, Class, Message, MessageType, MessageWriter, Method, Outcome, Profile, RefusalReason,
-    Responder, TransactionId,
+    TransactionId,
 };
-use hmac::{Hmac, Mac};
+use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
@@ -117,9 +117,8 @@ fn rfc8489_request_is_written_and_its_integrity_agrees() {
 #[test]
 fn credentials_are_known_to_an_open_server_and_ignored() {
     for request in [RFC5769_REQUEST, RFC5769_LONG_TERM_REQUEST] {
-        let mut out = Vec::new();
-        let outcome = Responder::default().answer(&hex(request), address("192.0.2.1:32853"), &mut out);
-        assert!(matches!(outcome, Outcome::Answer { .. }), "{outcome:?}");
+        let (outcome, _) = answer(Profile::Open, &hex(request), address("192.0.2.1:32853"));
+        assert!(matches!(outcome, Outcome::Answer(_)), "{outcome:?}");
     }
 }
 
@@ -140,7 +139,7 @@ fn own_requests_are_written_byte_for_byte() {
 /// TV6: what a live derper sends for its clients' request, under either profile.
 #[test]
 fn tailscale_requests_are_answered_with_the_bytes_of_derper() {
-    for (source, answer) in [
+    for (source, expected) in [
         ("203.0.113.7:41641", "0101000c2112a4420102030405060708090a0b0c00200008000183bbea12d545"),
         (
             "[2001:db8::1234]:41641",
@@ -155,10 +154,9 @@ fn tailscale_requests_are_answered_with_the_bytes_of_derper() {
         ("[::ffff:192.0.2.1]:54321", "0101000c2112a4420102030405060708090a0b0c002000080001f523e112a643"),
     ] {
         for profile in [Profile::Open, Profile::Tailscale] {
-            let mut out = Vec::new();
-            let outcome = Responder::new(profile).answer(&hex(TAILSCALE_REQUEST), address(source), &mut out);
-            assert_eq!(outcome, Outcome::Answer { len: out.len() });
-            assert_eq!(HEXLOWER.encode(&out), answer, "{source} {profile:?}");
+            let (outcome, out) = answer(profile, &hex(TAILSCALE_REQUEST), address(source));
+            assert!(matches!(outcome, Outcome::Answer(reply) if reply.len == out.len()), "{outcome:?}");
+            assert_eq!(HEXLOWER.encode(&out), expected, "{source} {profile:?}");
             let response = BindingResponse::parse_for(&out, TRANSACTION).expect("valid");
             assert_eq!(response.mapped_address.ip(), address(source).ip().to_canonical());
         }
@@ -180,8 +178,7 @@ fn the_tailscale_profile_is_silent_where_derper_is() {
         (wrong_checksum, RefusalReason::Fingerprint),
         ([&tailscale[..], &[0]].concat(), RefusalReason::Malformed),
     ] {
-        let mut out = Vec::new();
-        let outcome = Responder::new(Profile::Tailscale).answer(&request, address("192.0.2.1:1"), &mut out);
+        let (outcome, _) = answer(Profile::Tailscale, &request, address("192.0.2.1:1"));
         assert_eq!(outcome, Outcome::Silence(reason), "{}", HEXLOWER.encode(&request));
     }
 }
@@ -191,9 +188,8 @@ fn the_tailscale_profile_is_silent_where_derper_is() {
 fn a_tailscale_request_with_a_new_mandatory_attribute_is_answered_as_derper_does() {
     for profile in [Profile::Open, Profile::Tailscale] {
         let request = request_with_fingerprint(&[(0x8022, b"tailnode"), (0x7777, b"new")]);
-        let mut out = Vec::new();
-        let outcome = Responder::new(profile).answer(&request, address("192.0.2.1:1"), &mut out);
-        assert_eq!(outcome, Outcome::Answer { len: 32 }, "{profile:?}");
+        let (outcome, _) = answer(profile, &request, address("192.0.2.1:1"));
+        assert!(matches!(outcome, Outcome::Answer(reply) if reply.len == 32), "{profile:?} {outcome:?}");
     }
 }
 
@@ -206,10 +202,8 @@ fn a_420_with_a_phrase_is_read_and_written_without() {
     let error = BindingResponse::parse_for(&with_phrase, TRANSACTION).expect_err("a refusal");
     assert_eq!(error.to_string(), "server refuses the request with error 420");
 
-    let mut out = Vec::new();
-    let outcome =
-        Responder::default().answer(&request(&[(0x7777, b"")]), address("203.0.113.7:41641"), &mut out);
-    assert_eq!(outcome, Outcome::Error { len: 36, reason: RefusalReason::UnknownAttribute });
+    let (outcome, out) = answer(Profile::Open, &request(&[(0x7777, b"")]), address("203.0.113.7:41641"));
+    assert!(matches!(outcome, Outcome::Error(_, RefusalReason::UnknownAttribute)), "{outcome:?}");
     assert_eq!(
         HEXLOWER.encode(&out),
         "011100102112a4420102030405060708090a0b0c0009000400000414000a000277770000"

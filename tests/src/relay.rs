@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use ferry_protocol::NodePublicKey;
-use ferry_relay::{Cli, Config, Machine, Relay};
+use ferry_relay::{Addresses, Cli, Config, Machine, Relay};
 use tempfile::TempDir;
 
 /// The address, and the host name, of every relay here.
@@ -18,6 +18,7 @@ pub struct TestRelay {
     /// Key file and certificate; gone with the relay.
     dir: TempDir,
     address: SocketAddr,
+    stun: Option<SocketAddr>,
     key: NodePublicKey,
     tls: bool,
 }
@@ -70,7 +71,13 @@ impl TestRelay {
         let cli = Cli::parse_from(words).expect("flags that the relay knows");
         let config = Config::check(&cli, &machine).expect("a relay that makes sense");
         let relay = Relay::start(config).expect("a relay that starts");
-        Self { address: relay.addresses().main, key: *relay.public_key(), relay: Some(relay), dir, tls }
+        let Addresses { main: address, stun, .. } = *relay.addresses();
+        Self { address, stun, key: *relay.public_key(), relay: Some(relay), dir, tls }
+    }
+
+    /// Where STUN is answered, if the flags turned it on.
+    pub const fn stun_address(&self) -> Option<SocketAddr> {
+        self.stun
     }
 
     /// Where clients connect.

@@ -1,10 +1,13 @@
 //! Stopping: in time whatever clients do, and without losing what had been taken on.
 #![forbid(unsafe_code)]
 
-use std::net::TcpStream;
+use std::io::ErrorKind;
+use std::net::{TcpStream, UdpSocket};
 use std::time::Duration;
 
-use ferry_tests::{Client, Event, Numbered, Stream, TestRelay};
+use ferry_stun::TransactionId;
+use ferry_stun::client::write_tailscale_request;
+use ferry_tests::{Client, Event, LOCALHOST, Numbered, Stream, TestRelay};
 
 /// What a stop may take beyond its grace: joining threads on a busy machine.
 const MARGIN: Duration = Duration::from_secs(2);
@@ -74,6 +77,38 @@ fn what_waits_for_a_client_is_written_before_the_goodbye() {
         });
         assert_eq!(received, (0..PACKETS).map(Numbered).collect::<Vec<_>>());
     }
+}
+
+/// Who measures relays has to find another one while this one still serves its clients. A closed port would be an
+/// error to some of those, so that silence it is.
+#[test]
+fn stun_falls_silent_before_clients_are_sent_away() {
+    let mut relay = TestRelay::plain_with(&["-stun", "-stun-port", "0"]);
+    let asker = UdpSocket::bind((LOCALHOST, 0)).expect("loopback binds");
+    asker.connect(relay.stun_address().expect("STUN is on")).expect("loopback connects");
+    asker.set_read_timeout(Some(AMPLE)).expect("a timeout");
+    let mut request = Vec::new();
+    write_tailscale_request(TransactionId::new([7; 12]), &mut request);
+    asker.send(&request).expect("loopback sends");
+    assert_eq!(asker.recv(&mut [0; 100]).expect("an answer"), 32);
+
+    let mut receiver = Client::join_narrow(&relay);
+    let mut sender = Client::join(&relay);
+    for number in 0..30 {
+        sender.send(&receiver.key(), &Numbered(number).packet(65_536));
+    }
+    sender.expect_quiet();
+    std::thread::scope(|scope| {
+        let stopping = scope.spawn(|| relay.stop(AMPLE));
+        // The stop is under way, and waits for the receiver.
+        sender.expect_closed();
+        asker.send(&request).expect("loopback sends");
+        asker.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
+        let silence = asker.recv(&mut [0; 100]).expect_err("no answer");
+        assert_eq!(silence.kind(), ErrorKind::WouldBlock);
+        numbers_until_closed(&mut receiver);
+        stopping.join().expect("a stop does not panic");
+    });
 }
 
 #[test]

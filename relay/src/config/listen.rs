@@ -78,6 +78,8 @@ pub enum Listener {
     Http,
     /// `-stun-port`, UDP.
     Stun,
+    /// `-stun-partner-listen`, UDP.
+    Partner,
 }
 
 impl Listener {
@@ -87,6 +89,7 @@ impl Listener {
             Self::Main => "give another address with -a",
             Self::Http => "give another port with -http-port, or -http-port -1 for none",
             Self::Stun => "give another port with -stun-port, or -stun=false for none",
+            Self::Partner => "give another address with -stun-partner-listen",
         }
     }
 }
@@ -97,6 +100,7 @@ impl fmt::Display for Listener {
             Self::Main => "clients (TCP)",
             Self::Http => "plain HTTP (TCP)",
             Self::Stun => "STUN (UDP)",
+            Self::Partner => "the STUN partner (UDP)",
         })
     }
 }

@@ -1,10 +1,11 @@
 //! Our own page, `/metrics`: one name per fact, units last, and in each description how the numbers add up.
 
+use ferry_stun::RefusalReason;
 use metrics::{Counter, Gauge, Key, KeyName, Label, Recorder};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::{
-    DropReason, End, HandshakeFailure, PacketKind, Snapshot, TcpRtt, TlsVersion,
+    DropReason, End, HandshakeFailure, PacketKind, Snapshot, TcpRtt, TlsVersion, partner,
     series::{CounterReading, GaugeReading, METADATA, Series},
     text::Text,
 };
@@ -67,6 +68,9 @@ impl Exporter {
         text.histogram("ferry_relay_mesh_update_batch_changes", &shards.mesh_update_batch_size, 1.0);
         text.help("ferry_relay_mesh_update_rounds", "Write rounds that one batch of presence changes took");
         text.histogram("ferry_relay_mesh_update_rounds", &shards.mesh_update_loop_count, 1.0);
+        if let Some(readings) = &snapshot.stun_partner {
+            partner::write(&mut text, readings);
+        }
         // A fraction of a second is a value, and the recorder's counters are whole.
         text.help("process_cpu_seconds_total", "CPU time used, user and system");
         text.counter("process_cpu_seconds_total", snapshot.process.cpu_secs);
@@ -310,10 +314,11 @@ fn stun(series: &mut Series) {
     series
         .counters(
             "ferry_relay_stun_datagrams_total",
-            "STUN socket: datagrams answered and not, failed reads and writes",
+            "STUN sockets: datagrams answered and not, failed reads and writes; unanswered ones came while stopping",
         )
         .counter([("outcome", "success")], |all| all.stun.success)
         .counter([("outcome", "not_stun")], |all| all.stun.not_stun)
+        .counter([("outcome", "unanswered")], |all| all.stun.unanswered)
         .counter([("outcome", "read_error")], |all| all.stun.read_error)
         .counter([("outcome", "write_error")], |all| all.stun.write_error);
     series
@@ -323,6 +328,23 @@ fn stun(series: &mut Series) {
         )
         .counter([("family", "ipv4")], |all| all.stun.ipv4)
         .counter([("family", "ipv6")], |all| all.stun.ipv6);
+    let mut refused = series.counters(
+        "ferry_relay_stun_refused_total",
+        "STUN datagrams without a success response, each for exactly one reason. All reasons = not_stun above",
+    );
+    for reason in RefusalReason::ALL {
+        refused.counter([("reason", reason.name())], move |all| all.stun.refused[reason as usize]);
+    }
+    series.counter(
+        "ferry_relay_stun_error_responses_total",
+        "STUN error responses sent; what they answer is among the refused",
+        |all| all.stun.errors,
+    );
+    series.counter(
+        "ferry_relay_stun_sources_filtered_total",
+        "Sources dropped for ten seconds because they flooded the STUN socket",
+        |all| all.stun.sources_filtered,
+    );
 }
 
 /// The process, under the names that Prometheus' own libraries use.
@@ -359,6 +381,7 @@ mod tests {
         shard.queue_waited(std::time::Duration::from_micros(700));
         let mut snapshot = Snapshot::read([&shard], &front);
         snapshot.stun = StunReadings { success: 3, ipv4: 3, ..StunReadings::default() };
+        snapshot.stun.refused[RefusalReason::SourceRate as usize] = 5;
         let first = exporter.render(&snapshot);
         for line in [
             "ferry_relay_packets_dropped_total{reason=\"queue_age\",kind=\"other\"} 1\n",
@@ -366,6 +389,8 @@ mod tests {
             "ferry_relay_queue_wait_seconds_bucket{le=\"0.0005\"} 0\n",
             "ferry_relay_queue_wait_seconds_bucket{le=\"0.001\"} 1\n",
             "ferry_relay_stun_requests_total{family=\"ipv4\"} 3\n",
+            "ferry_relay_stun_refused_total{reason=\"source_rate\"} 5\n",
+            "ferry_relay_stun_refused_total{reason=\"malformed\"} 0\n",
             "ferry_relay_build_info{version=\"1.0\"} 1\n",
         ] {
             assert!(first.contains(line), "{line} in {first}");

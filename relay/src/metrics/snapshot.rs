@@ -1,5 +1,8 @@
 //! Everything the metric pages show, read at one moment.
 
+use ferry_stun::RefusalReason;
+use ferry_stun::partner::PartnerRefusal;
+
 use super::{FrontCounters, FrontTotals, ProcessFacts, ShardCounters, ShardTotals};
 
 /// One reading of the whole relay.
@@ -15,6 +18,8 @@ pub(crate) struct Snapshot {
     pub registry: RegistryReadings,
     /// The STUN server.
     pub stun: StunReadings,
+    /// The channel to the STUN partner, when there is one.
+    pub stun_partner: Option<PartnerReadings>,
     /// The receive limit, when a rate configuration is in force.
     pub rate_limit: Option<RateLimitReadings>,
     /// The process.
@@ -58,7 +63,7 @@ impl RegistryReadings {
 pub(crate) struct StunReadings {
     /// Requests answered.
     pub success: u64,
-    /// Datagrams that were no binding request of a Tailscale client.
+    /// Datagrams refused, for whatever reason: the word is derper's.
     pub not_stun: u64,
     /// Failed socket reads.
     pub read_error: u64,
@@ -68,6 +73,35 @@ pub(crate) struct StunReadings {
     pub ipv4: u64,
     /// Valid requests over IPv6.
     pub ipv6: u64,
+    /// Error responses sent.
+    pub errors: u64,
+    /// Datagrams that came while the relay was stopping.
+    pub unanswered: u64,
+    /// Sources that the kernel was told to drop for a while.
+    pub sources_filtered: u64,
+    /// Refused datagrams by reason, in the order of [`RefusalReason::ALL`]; `not_stun` is their sum.
+    pub refused: [u64; RefusalReason::ALL.len()],
+}
+
+/// What the channel to the STUN partner is doing and has done.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct PartnerReadings {
+    /// Whether the partner sends for us.
+    pub up: bool,
+    /// From the last answered probe to its reply; `None` before the first.
+    pub round_trip_secs: Option<f64>,
+    /// Answers handed to the partner.
+    pub forwarded: u64,
+    /// Answers for the partner that were not handed over.
+    pub not_forwarded: u64,
+    /// Answers sent for the partner.
+    pub sent: u64,
+    /// Answers of the partner that a socket would not take.
+    pub send_error: u64,
+    /// Failed reads of the channel's socket.
+    pub read_error: u64,
+    /// Datagrams on the channel refused by reason, in the order of [`PartnerRefusal::ALL`].
+    pub refused: [u64; PartnerRefusal::ALL.len()],
 }
 
 /// The receive limit in force.

@@ -3,9 +3,10 @@
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, SystemTime};
 
-use ferry_stun::{Counters, UdpServer};
+use ferry_stun::partner::{PartnerRefusal, PartnerState, PartnerStatus};
+use ferry_stun::{Counters, PartnerChannel, RefusalReason, UdpServer};
 
-use crate::metrics::{Process, RegistryReadings, Snapshot, StunReadings};
+use crate::metrics::{PartnerReadings, Process, RegistryReadings, Snapshot, StunReadings};
 use crate::pages::Readings;
 use crate::shard::{Message, Shared};
 use crate::traffic::ClientTraffic;
@@ -17,16 +18,23 @@ const CENSUS_TIMEOUT: Duration = Duration::from_secs(1);
 pub(super) struct RelayReadings {
     shared: Arc<Shared>,
     stun: Option<Arc<Counters>>,
+    stun_partner: Option<Arc<PartnerChannel>>,
     tls_listening: bool,
     process: Process,
 }
 
 impl RelayReadings {
-    pub(super) fn new(shared: Arc<Shared>, stun: Option<&UdpServer>, tls_listening: bool) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        stun: Option<&UdpServer>,
+        stun_partner: Option<Arc<PartnerChannel>>,
+        tls_listening: bool,
+    ) -> Self {
         let stun = stun.map(|server| Arc::clone(server.counters()));
         Self {
             shared,
             stun,
+            stun_partner,
             tls_listening,
             process: Process::new(SystemTime::now(), env!("CARGO_PKG_VERSION")),
         }
@@ -54,8 +62,13 @@ impl Readings for RelayReadings {
                 write_error: stun.write_error(),
                 ipv4: stun.ipv4(),
                 ipv6: stun.ipv6(),
+                errors: stun.errors(),
+                unanswered: stun.unanswered(),
+                sources_filtered: stun.sources_filtered(),
+                refused: RefusalReason::ALL.map(|reason| stun.refused(reason)),
             };
         }
+        snapshot.stun_partner = self.stun_partner.as_ref().map(|channel| partner(&channel.status()));
         snapshot.process = self.process.facts(SystemTime::now());
         snapshot
     }
@@ -90,5 +103,18 @@ impl Readings for RelayReadings {
             "{} connections, {extra} of them duplicates, make {keys} keys, but {} are registered",
             duplicates.current_connections, snapshot.registry.clients_local
         )]
+    }
+}
+
+fn partner(status: &PartnerStatus) -> PartnerReadings {
+    PartnerReadings {
+        up: status.state == PartnerState::Up,
+        round_trip_secs: status.round_trip.map(|round_trip| round_trip.as_secs_f64()),
+        forwarded: status.forwarded,
+        not_forwarded: status.not_forwarded,
+        sent: status.sent,
+        send_error: status.send_error,
+        read_error: status.read_error,
+        refused: PartnerRefusal::ALL.map(|reason| status.refused(reason)),
     }
 }

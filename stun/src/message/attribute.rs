@@ -22,8 +22,14 @@ pub struct AttributeType(u16);
 impl AttributeType {
     /// The client's address in the clear; RFC 3489 servers and RFC 5780 answers.
     pub const MAPPED_ADDRESS: Self = Self(0x0001);
+    /// RFC 3489: answer to this address. It made servers send to whomever a client named; never honoured.
+    pub const RESPONSE_ADDRESS: Self = Self(0x0002);
     /// RFC 5780: answer from another address or port.
     pub const CHANGE_REQUEST: Self = Self(0x0003);
+    /// RFC 3489 answers: where the answer is sent from.
+    pub const SOURCE_ADDRESS: Self = Self(0x0004);
+    /// RFC 3489 answers: the server's other address and port.
+    pub const CHANGED_ADDRESS: Self = Self(0x0005);
     /// Who asks, for servers that authenticate.
     pub const USERNAME: Self = Self(0x0006);
     /// HMAC-SHA1 over what precedes it.
@@ -58,6 +64,10 @@ impl AttributeType {
     pub const SOFTWARE: Self = Self(0x8022);
     /// A CRC-32 that tells STUN from other traffic on the port.
     pub const FINGERPRINT: Self = Self(0x8028);
+    /// RFC 5780 answers: where the answer is sent from.
+    pub const RESPONSE_ORIGIN: Self = Self(0x802B);
+    /// RFC 5780 answers: the server's other address and port.
+    pub const OTHER_ADDRESS: Self = Self(0x802C);
 
     /// Takes any number.
     #[must_use]
@@ -108,6 +118,7 @@ impl<'a> Attributes<'a> {
 impl<'a> Iterator for Attributes<'a> {
     type Item = Attribute<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             // The message was walked to its end when it was parsed, so an error cannot come back here.
@@ -151,6 +162,7 @@ impl<'a> Walk<'a> {
 impl<'a> Iterator for Walk<'a> {
     type Item = Result<Attribute<'a>, ParseError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         // What is left is a multiple of four bytes: an attribute's header fits unless nothing is left,
         // and padding fits wherever the value does.

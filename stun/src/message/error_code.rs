@@ -12,6 +12,8 @@ pub struct ErrorCode {
 }
 
 impl ErrorCode {
+    /// 400: the request contradicts itself, or asks for what cannot be.
+    pub const BAD_REQUEST: Self = Self { class: 4, number: 0 };
     /// 420: the request has attributes that must be understood and are not.
     pub const UNKNOWN_ATTRIBUTE: Self = Self { class: 4, number: 20 };
 

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use ferry_stun::client::BindingResponse;
-use ferry_stun::{Message, RefusalReason};
+use ferry_stun::{Alternates, AttributeType, Message, Origin, RefusalReason};
 
 use super::{TAILSCALE_REQUEST, TRANSACTION, hex, message, request, request_with_fingerprint};
 
@@ -22,9 +22,23 @@ pub(crate) enum Expected {
     SuccessWithFingerprint,
     /// A 420 with an empty phrase and this list.
     Unknown(Vec<u16>),
+    /// A 400 with an empty phrase.
+    BadRequest,
+    /// All that RFC 5780 tells.
+    Told(Told),
     Silence(RefusalReason),
 }
 
+/// How a server with RFC 5780 answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) from: Origin,
+    /// To which port, if not to the one that asked.
+    pub(crate) port: Option<u16>,
+    pub(crate) fingerprint: bool,
+}
+
+/// What a server without RFC 5780 and RFC 3489 has to say.
 pub(crate) fn cases() -> Vec<Case> {
     use Expected::{Silence, Success, SuccessWithFingerprint, Unknown};
     use RefusalReason::{Fingerprint, Malformed, NoCookie, NotBinding, NotRequest};
@@ -67,6 +81,33 @@ pub(crate) fn cases() -> Vec<Case> {
     ]
 }
 
+/// What a server with RFC 5780 has to say to the same requests.
+pub(crate) fn cases_with(alternates: &Alternates) -> Vec<Case> {
+    let told = Told { from: Origin::ASKED, port: None, fingerprint: false };
+    let from = |other_ip, other_port| {
+        if other_ip && alternates.other_ip.is_none() {
+            return Expected::Unknown(vec![0x0003]);
+        }
+        Expected::Told(Told { from: Origin { other_ip, other_port }, ..told })
+    };
+    let expected = |case: &Case| match case.name {
+        // derper's clients get derper's bytes from any server.
+        "tailnode and FINGERPRINT" => Expected::Success,
+        "bare and FINGERPRINT" => Expected::Told(Told { fingerprint: true, ..told }),
+        "CHANGE-REQUEST port" => from(false, true),
+        "CHANGE-REQUEST IP" => from(true, false),
+        "CHANGE-REQUEST both" => from(true, true),
+        "RESPONSE-PORT length 4" | "RESPONSE-PORT length 2" => {
+            Expected::Told(Told { port: Some(0x1000), ..told })
+        }
+        "PADDING" => Expected::Told(told),
+        "PADDING and RESPONSE-PORT" => Expected::BadRequest,
+        _ if case.expected == Expected::Success => Expected::Told(told),
+        _ => case.expected.clone(),
+    };
+    cases().into_iter().map(|case| Case { expected: expected(&case), ..case }).collect()
+}
+
 /// The same bytes but for one.
 pub(crate) fn edit(bytes: &[u8], at: usize, to: u8) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
@@ -92,9 +133,43 @@ pub(crate) fn check_answer(name: &str, expected: &Expected, answer: &[u8], sourc
             assert_eq!(message.transaction_id(), TRANSACTION, "{name}");
             return;
         }
+        Expected::BadRequest => {
+            assert_eq!(answer[20..], [0, 9, 0, 4, 0, 0, 4, 0], "{name}");
+            assert_eq!(message.transaction_id(), TRANSACTION, "{name}");
+            return;
+        }
+        Expected::Told(told) => {
+            let kinds: Vec<_> = message.attributes().map(|attribute| attribute.kind).collect();
+            assert!(
+                kinds.starts_with(&[AttributeType::XOR_MAPPED_ADDRESS, AttributeType::MAPPED_ADDRESS]),
+                "{name}"
+            );
+            assert_eq!(message.has_fingerprint(), told.fingerprint, "{name}");
+            let mapped = plain_address(&message, AttributeType::MAPPED_ADDRESS);
+            assert_eq!(mapped, Some(SocketAddr::new(source.ip().to_canonical(), source.port())), "{name}");
+        }
         Expected::Silence(_) => panic!("{name} got {} bytes", answer.len()),
     }
     let response = BindingResponse::parse_for(answer, TRANSACTION);
     let mapped = SocketAddr::new(source.ip().to_canonical(), source.port());
     assert_eq!(response.map(|response| response.mapped_address), Ok(mapped), "{name}");
+}
+
+/// Compares what a success response of a server with RFC 5780 tells of the server.
+pub(crate) fn check_told(name: &str, told: &Told, answer: &[u8], alternates: &Alternates) {
+    let message = Message::parse(answer).expect("a message");
+    let ip = if told.from.other_ip {
+        alternates.other_ip.expect("it was sent from there")
+    } else {
+        alternates.asked.ip()
+    };
+    let port = if told.from.other_port { alternates.other_port } else { alternates.asked.port() };
+    let origin = plain_address(&message, AttributeType::RESPONSE_ORIGIN);
+    assert_eq!(origin, Some(SocketAddr::new(ip, port)), "{name}");
+    let other = plain_address(&message, AttributeType::OTHER_ADDRESS);
+    assert_eq!(other, alternates.other_ip.map(|ip| SocketAddr::new(ip, alternates.other_port)), "{name}");
+}
+
+fn plain_address(message: &Message<'_>, kind: AttributeType) -> Option<SocketAddr> {
+    message.attribute(kind).and_then(|attribute| message.plain_address(attribute))
 }
