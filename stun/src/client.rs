@@ -1,130 +1,15 @@
-//! What a client sends, and what it makes of the answer. Timers and sockets are the caller's.
+//! What a client sends, when, and what it makes of the answer. Sockets and the clock are the caller's.
+//!
+//! - [`BindingRequest`] writes a request, [`BindingResponse`] reads the answer.
+//! - [`Transaction`] is one question to one server: when to ask again, and which datagram is the answer.
 
-use std::net::SocketAddr;
+mod request;
+mod response;
+mod schedule;
+mod transaction;
 
-use crate::message::{
-    AttributeType, Class, ErrorCode, Message, MessageType, MessageWriter, Method, ParseError, TransactionId,
-};
-use crate::responder::TAILSCALE_SOFTWARE;
-
-/// Writes the shortest request, 20 bytes: for any STUN server, except derper, which does not answer it.
-pub fn write_bare_request(transaction_id: TransactionId, out: &mut Vec<u8>) -> &[u8] {
-    MessageWriter::new(out, MessageType::BINDING_REQUEST, transaction_id).finish()
-}
-
-/// Writes the request of a Tailscale client, 40 bytes: for any STUN server, derper included.
-pub fn write_tailscale_request(transaction_id: TransactionId, out: &mut Vec<u8>) -> &[u8] {
-    MessageWriter::new(out, MessageType::BINDING_REQUEST, transaction_id)
-        .attribute(AttributeType::SOFTWARE, TAILSCALE_SOFTWARE)
-        .finish_with_fingerprint()
-}
-
-/// A server's success response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BindingResponse {
-    /// Which request it answers.
-    pub transaction_id: TransactionId,
-    /// Where the server saw the request come from; never an IPv4-mapped IPv6 address.
-    pub mapped_address: SocketAddr,
-}
-
-impl BindingResponse {
-    /// Reads an answer to any request: for a client with many under way, which then finds the request
-    /// by `transaction_id`. Whether the answer came from where the request went is the caller's to check.
-    ///
-    /// The address is that of XOR-MAPPED-ADDRESS (or its old number), else that of MAPPED-ADDRESS.
-    /// Bytes after the message and attributes that mean nothing here are skipped.
-    ///
-    /// # Errors
-    ///
-    /// When the datagram is no success response with an address.
-    pub fn parse(datagram: &[u8]) -> Result<Self, ResponseError> {
-        let message = Message::parse_front(datagram)?;
-        if message.method() != Method::BINDING {
-            return Err(ResponseError::NotResponse { class: message.class() });
-        }
-        match message.class() {
-            Class::Success => {}
-            Class::Error => return Err(refusal(&message)),
-            class @ (Class::Request | Class::Indication) => {
-                return Err(ResponseError::NotResponse { class });
-            }
-        }
-        let xored = message
-            .attribute(AttributeType::XOR_MAPPED_ADDRESS)
-            .or_else(|| message.attribute(AttributeType::XOR_MAPPED_ADDRESS_OLD))
-            .and_then(|attribute| message.xor_address(attribute));
-        let mapped_address = xored.or_else(|| {
-            message
-                .attribute(AttributeType::MAPPED_ADDRESS)
-                .and_then(|attribute| message.plain_address(attribute))
-        });
-        let mapped_address = mapped_address.ok_or(ResponseError::NoAddress)?;
-        Ok(Self { transaction_id: message.transaction_id(), mapped_address })
-    }
-
-    /// Reads the answer to one request.
-    ///
-    /// # Errors
-    ///
-    /// As [`BindingResponse::parse`], or when the answer is to another request. A refusal counts only
-    /// if it names the request too.
-    pub fn parse_for(datagram: &[u8], expected: TransactionId) -> Result<Self, ResponseError> {
-        let response = Self::parse(datagram);
-        let found = match response {
-            Ok(response) => response.transaction_id,
-            Err(ResponseError::Refused { transaction_id, .. }) => transaction_id,
-            Err(_) => return response,
-        };
-        if found != expected {
-            return Err(ResponseError::OtherTransaction { found, expected });
-        }
-        response
-    }
-}
-
-fn refusal(message: &Message<'_>) -> ResponseError {
-    let code =
-        message.attribute(AttributeType::ERROR_CODE).and_then(|attribute| ErrorCode::decode(attribute.value));
-    match code {
-        Some(code) => ResponseError::Refused { transaction_id: message.transaction_id(), code },
-        None => ResponseError::NoErrorCode,
-    }
-}
-
-/// Why a datagram is no answer to a client's request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ResponseError {
-    /// Not STUN.
-    #[error("datagram is not a STUN message: {0}")]
-    Parse(#[from] ParseError),
-    /// STUN, but no answer to a Binding request.
-    #[error("message is not a response to a binding request (class {class:?})")]
-    NotResponse {
-        /// What it is.
-        class: Class,
-    },
-    /// The server refuses.
-    #[error("server refuses the request with error {code}")]
-    Refused {
-        /// Which request.
-        transaction_id: TransactionId,
-        /// Why. 300 (try another server) counts as a refusal: it is only to be followed from a server
-        /// that has proven who it is.
-        code: ErrorCode,
-    },
-    /// An error response without a readable reason.
-    #[error("error response carries no ERROR-CODE")]
-    NoErrorCode,
-    /// A success response without an address of a known family.
-    #[error("success response carries no mapped address")]
-    NoAddress,
-    /// Late, or from somebody who guesses.
-    #[error("answer is to {found:?}, not to {expected:?}")]
-    OtherTransaction {
-        /// What the datagram names.
-        found: TransactionId,
-        /// What was asked.
-        expected: TransactionId,
-    },
-}
+pub use request::{BindingRequest, Change, PADDING_BYTES_MAX, write_bare_request, write_tailscale_request};
+pub use response::{BindingResponse, ResponseError};
+pub use schedule::{SENDS_MAX, Schedule};
+pub(crate) use transaction::same_endpoint;
+pub use transaction::{ANSWER_BYTES_MAX, Answer, Identity, RoundTrip, Step, Transaction};

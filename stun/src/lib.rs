@@ -4,6 +4,7 @@
 //! - [`Responder`] decides what a server answers to a datagram, or to a message of a [`MessageStream`] (TCP,
 //!   TLS). It has no socket and no clock, and its only state are the [`Budgets`] of sources.
 //! - [`client`] writes a client's request and reads the answer.
+//! - [`discovery`] finds out what kind of NAT is on the path (RFC 5780), without sockets or clock too.
 #![cfg_attr(
     all(unix, feature = "server"),
     doc = "- [`UdpServer`] runs a responder on UDP sockets, in batches, on a thread per core."
@@ -47,6 +48,7 @@
 
 mod budget;
 pub mod client;
+pub mod discovery;
 mod message;
 #[cfg(feature = "partner")]
 pub mod partner;

@@ -1,0 +1,181 @@
+//! The state machines of this module on real sockets: blocking, on the caller's thread.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::{Config, Discovery, Lifetime, LifetimeReport, Output, Report, SocketId};
+use crate::client::ANSWER_BYTES_MAX;
+use crate::message::TransactionId;
+
+/// Datagrams read from one socket before the others have their turn: a flood on one port cannot hold up
+/// the clock.
+const READS_MAX: usize = 64;
+
+/// Discovers from `bind` (`None`: from wherever the system sends to the server from), which takes under
+/// two seconds.
+///
+/// # Errors
+///
+/// When no server is named, the host has no route to the first, or the system draws no random bytes.
+pub fn run(config: &Config, bind: Option<IpAddr>) -> io::Result<Report> {
+    let Some(&server) = config.servers.first() else { return Err(no_server()) };
+    let sockets = Sockets::towards(server, bind)?;
+    let mut random = Random::open()?;
+    let discovery =
+        Discovery::new(config, Instant::now(), || random.transaction_id()).ok_or_else(no_server)?;
+    sockets.drive(discovery)
+}
+
+/// Measures how long a binding outlives its last datagram, which takes minutes.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn run_lifetime(server: SocketAddr, bind: Option<IpAddr>) -> io::Result<LifetimeReport> {
+    let sockets = Sockets::towards(server, bind)?;
+    let mut random = Random::open()?;
+    sockets.drive(Lifetime::new(server, Instant::now(), || random.transaction_id()))
+}
+
+fn no_server() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "no server to ask; name one")
+}
+
+/// What the loop needs of a state machine.
+trait Machine {
+    type Found;
+
+    fn poll(&mut self, now: Instant) -> Output<Self::Found>;
+    fn opened(&mut self, socket: SocketId, local: SocketAddr);
+    fn failed(&mut self, socket: SocketId);
+    fn handle(&mut self, now: Instant, socket: SocketId, from: SocketAddr, datagram: &[u8]);
+}
+
+macro_rules! machine {
+    ($machine:ident finds $found:ty) => {
+        impl<I: FnMut() -> TransactionId> Machine for $machine<I> {
+            type Found = $found;
+
+            fn poll(&mut self, now: Instant) -> Output<Self::Found> {
+                $machine::poll(self, now)
+            }
+
+            fn opened(&mut self, socket: SocketId, local: SocketAddr) {
+                $machine::opened(self, socket, local);
+            }
+
+            fn failed(&mut self, socket: SocketId) {
+                $machine::failed(self, socket);
+            }
+
+            fn handle(&mut self, now: Instant, socket: SocketId, from: SocketAddr, datagram: &[u8]) {
+                $machine::handle(self, now, socket, from, datagram);
+            }
+        }
+    };
+}
+
+machine!(Discovery finds Report);
+machine!(Lifetime finds LifetimeReport);
+
+/// The open sockets of one run.
+struct Sockets {
+    bind: SocketAddr,
+    /// What the host's own address on the path is, for sockets bound to none.
+    source: IpAddr,
+    open: Vec<(SocketId, UdpSocket)>,
+}
+
+impl Sockets {
+    fn towards(server: SocketAddr, bind: Option<IpAddr>) -> io::Result<Self> {
+        let unspecified = if server.is_ipv4() {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED)
+        } else {
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+        };
+        let bind = SocketAddr::new(bind.unwrap_or(unspecified), 0);
+        // Connecting sends nothing; it has the system choose the route and with it the address.
+        let routed = UdpSocket::bind(bind)?;
+        routed.connect(server).map_err(|error| {
+            io::Error::new(error.kind(), format!("no route to {server} from {}: {error}", bind.ip()))
+        })?;
+        Ok(Self { bind, source: routed.local_addr()?.ip(), open: Vec::new() })
+    }
+
+    fn drive<M: Machine>(mut self, mut machine: M) -> io::Result<M::Found> {
+        let mut buffer = vec![0; ANSWER_BYTES_MAX + 1];
+        loop {
+            match machine.poll(Instant::now()) {
+                Output::Open(id) => match self.open(id) {
+                    Ok(local) => machine.opened(id, local),
+                    Err(_) => machine.failed(id),
+                },
+                Output::Send { socket, to, payload } => {
+                    let socket = self.open.iter().find(|(id, _)| *id == socket);
+                    // What cannot be sent is as good as lost, and is sent again.
+                    let _ = socket.map(|(_, socket)| socket.send_to(&payload, to));
+                }
+                Output::Wait(until) => {
+                    self.wait(until.saturating_duration_since(Instant::now()))?;
+                    self.read(&mut machine, &mut buffer);
+                }
+                Output::Done(found) => return Ok(found),
+            }
+        }
+    }
+
+    fn open(&mut self, id: SocketId) -> io::Result<SocketAddr> {
+        let socket = UdpSocket::bind(self.bind)?;
+        socket.set_nonblocking(true)?;
+        let port = socket.local_addr()?.port();
+        self.open.push((id, socket));
+        Ok(SocketAddr::new(self.source, port))
+    }
+
+    fn wait(&self, limit: Duration) -> io::Result<()> {
+        let limit = Timespec::try_from(limit).map_err(io::Error::other)?;
+        let mut watched: Vec<_> =
+            self.open.iter().map(|(_, socket)| PollFd::new(socket, PollFlags::IN)).collect();
+        match poll(&mut watched, Some(&limit)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn read<M: Machine>(&self, machine: &mut M, buffer: &mut [u8]) {
+        for (id, socket) in &self.open {
+            // An error is an ICMP message, a fact about one datagram; the next read gets the next.
+            for _ in 0..READS_MAX {
+                match socket.recv_from(buffer) {
+                    Ok((bytes, from)) => {
+                        let datagram = buffer.get(..bytes).unwrap_or_default();
+                        machine.handle(Instant::now(), *id, from, datagram);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(_) => {}
+                }
+            }
+        }
+    }
+}
+
+/// The operating system's generator. It has no end, so a read can only fail where opening it failed.
+struct Random(File);
+
+impl Random {
+    fn open() -> io::Result<Self> {
+        let mut random = Self(File::open("/dev/urandom")?);
+        random.0.read_exact(&mut [0])?;
+        Ok(random)
+    }
+
+    fn transaction_id(&mut self) -> TransactionId {
+        let mut bytes = [0; 12];
+        self.0.read_exact(&mut bytes).expect("the generator has been read from");
+        TransactionId::new(bytes)
+    }
+}
