@@ -9,6 +9,8 @@
     all(unix, feature = "server"),
     doc = "- [`UdpServer`] runs a responder on UDP sockets, in batches, on a thread per core."
 )]
+#![cfg_attr(all(unix, feature = "stream"), doc = "- [`StreamServer`] does on TCP and TLS, in tokio tasks.")]
+//! - [`audit`] tells what any server answers to odd requests, and how far it could be abused.
 #![cfg_attr(
     feature = "partner",
     doc = "- [`partner`] lets two machines with one address each do RFC 5780 together."
@@ -18,8 +20,8 @@
 //! is answered as shortly as the RFC allows, and everything else gets silence, except that an attribute
 //! which has to be understood and is not gets a 420. With an alternate address or port the server also does
 //! RFC 5780 (NAT behaviour discovery), and RFC 3489 clients can be let in. Answers that are much larger than
-//! their requests, or leave from or go elsewhere, are few for each network: see [`Limits`]. Left out: authentication (an open server has nobody
-//! to authenticate), ALTERNATE-SERVER (which needs it), and TURN.
+//! their requests, or leave from or go elsewhere, are few for each network: see [`Limits`]. Left out:
+//! authentication (an open server has nobody to authenticate), ALTERNATE-SERVER (which needs it), and TURN.
 //!
 //! ```
 //! use ferry_stun::client::{self, BindingResponse};
@@ -46,6 +48,7 @@
 #![deny(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+pub mod audit;
 mod budget;
 pub mod client;
 pub mod discovery;
@@ -56,6 +59,8 @@ mod responder;
 #[cfg(all(unix, feature = "server"))]
 mod server;
 mod stream;
+#[cfg(all(unix, feature = "stream"))]
+mod stream_server;
 
 pub use budget::{Budgets, Limits};
 pub use message::{
@@ -73,3 +78,8 @@ pub use responder::{
 #[cfg(all(unix, feature = "server"))]
 pub use server::{Counters, UdpConfig, UdpServer};
 pub use stream::{MessageStream, STREAM_MESSAGE_BYTES_MAX, StreamError};
+#[cfg(all(unix, feature = "stream"))]
+pub use stream_server::{
+    AlternatesAt, Certificate, CertificateError, CertificateFiles, ConnectionEnd, StreamCounters,
+    StreamLimits, StreamListener, StreamServer, Transport,
+};
