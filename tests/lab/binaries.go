@@ -11,8 +11,11 @@ import (
 	"time"
 )
 
-// module is where the stock programs come from; go.mod says which version.
-const module = "tailscale.com"
+// Modules that the stock programs come from; go.mod says which versions.
+const (
+	module     = "tailscale.com"
+	pionModule = "github.com/pion/stun/v3"
+)
 
 // Binaries are the programs that a lab runs.
 type Binaries struct {
@@ -20,26 +23,35 @@ type Binaries struct {
 	Tailscaled, Tailscale string
 	// Relay is the relay under test.
 	Relay string
+	// Behaviour is pion's NAT probe, stun-nat-behaviour.
+	Behaviour string
+	// STUN is the STUN server under test, ferry-stun, which is a NAT probe too; empty without.
+	STUN string
 }
 
-// Build builds the stock programs into a folder per module and Go version under cache, once, and adds the
+// Build builds the stock programs into a folder per module's and Go's version under cache, once, and adds the
 // stock derper when no relay is named. Builds need minutes the first time, nothing afterwards.
 func Build(ctx context.Context, cache, relay string, logf func(format string, args ...any)) (Binaries, error) {
-	version, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Version}}", module).Output()
-	if err != nil {
-		return Binaries{}, fmt.Errorf("go list -m %s: %w", module, err)
-	}
-	dir := filepath.Join(cache, strings.TrimSpace(string(version))+"-"+runtime.Version())
 	binaries := Binaries{Relay: relay}
 	for _, program := range []struct {
-		name string
-		path *string
-	}{{"tailscaled", &binaries.Tailscaled}, {"tailscale", &binaries.Tailscale}, {"derper", &binaries.Relay}} {
+		module, source string
+		path           *string
+	}{
+		{module, module + "/cmd/tailscaled", &binaries.Tailscaled},
+		{module, module + "/cmd/tailscale", &binaries.Tailscale},
+		{module, module + "/cmd/derper", &binaries.Relay},
+		{pionModule, pionModule + "/cmd/stun-nat-behaviour", &binaries.Behaviour},
+	} {
 		if *program.path != "" {
 			continue
 		}
-		*program.path = filepath.Join(dir, program.name)
-		if err := buildOnce(ctx, *program.path, module+"/cmd/"+program.name, logf); err != nil {
+		version, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Version}}", program.module).Output()
+		if err != nil {
+			return Binaries{}, fmt.Errorf("go list -m %s: %w", program.module, err)
+		}
+		dir := filepath.Join(cache, strings.TrimSpace(string(version))+"-"+runtime.Version())
+		*program.path = filepath.Join(dir, filepath.Base(program.source))
+		if err := buildOnce(ctx, *program.path, program.source, logf); err != nil {
 			return Binaries{}, err
 		}
 	}

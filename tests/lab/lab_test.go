@@ -20,6 +20,8 @@ var (
 	relayFlag = flag.String("relay", "", "relay binary, relative to this folder or absolute; empty with -kind=derper builds the stock one")
 	// kindFlag names it in the summary.
 	kindFlag = flag.String("kind", "derper", "what the relay is: derper or ferry")
+	// stunFlag is the STUN server under test.
+	stunFlag = flag.String("stun", "", "ferry-stun binary; empty proves the NATs with the programs of others alone")
 	// userspaceFlag chooses the nodes' kind of network.
 	userspaceFlag = flag.Bool("userspace", false, "run the nodes without a TUN device (also when there is none)")
 	// skipFlag is for machines where tests cannot run as root.
@@ -51,6 +53,8 @@ const transferBytes = 16 << 20
 var binaries Binaries
 
 func TestMain(m *testing.M) {
+	// What runs in parallel waits more than it computes; -parallel on the command line still wins.
+	flag.Set("test.parallel", "16")
 	flag.Parse()
 	if err := checkMachine(); err != nil {
 		if *skipFlag {
@@ -188,6 +192,11 @@ func checkMachine() error {
 			return fmt.Errorf("the lab needs the %s command; on Debian: apt-get install iproute2 nftables procps", tool)
 		}
 	}
+	for _, tool := range []string{"turnserver", "turnutils_natdiscovery"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return fmt.Errorf("the lab needs coturn's %s; on Debian: apt-get install coturn", tool)
+		}
+	}
 	return nil
 }
 
@@ -208,6 +217,16 @@ func prepare(ctx context.Context) (Binaries, error) {
 			return Binaries{}, fmt.Errorf("-relay: %w", err)
 		}
 	}
+	stun := *stunFlag
+	if stun != "" {
+		var err error
+		if stun, err = filepath.Abs(stun); err != nil {
+			return Binaries{}, err
+		}
+		if _, err := os.Stat(stun); err != nil {
+			return Binaries{}, fmt.Errorf("-stun: %w", err)
+		}
+	}
 	cache := os.Getenv("LAB_CACHE")
 	if cache == "" {
 		user, err := os.UserCacheDir()
@@ -219,5 +238,7 @@ func prepare(ctx context.Context) (Binaries, error) {
 	if err := RemoveStale(); err != nil {
 		return Binaries{}, err
 	}
-	return Build(ctx, cache, relay, func(format string, args ...any) { fmt.Printf(format+"\n", args...) })
+	built, err := Build(ctx, cache, relay, func(format string, args ...any) { fmt.Printf(format+"\n", args...) })
+	built.STUN = stun
+	return built, err
 }
