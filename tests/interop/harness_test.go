@@ -10,8 +10,10 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -40,6 +42,10 @@ func TestMain(m *testing.M) {
 	// Most tests wait more than they compute; -parallel on the command line still wins.
 	flag.Set("test.parallel", "12")
 	flag.Parse()
+	// Under nohup SIGHUP is ignored, which programs inherit, and then they would not die of it. A handler is not inherited.
+	if signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	}
 	code, err := run(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "interop:", err)
