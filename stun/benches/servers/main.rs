@@ -11,7 +11,7 @@
 //!
 //! ```text
 //! (cd tests/interop && go build -o /somewhere/stund tailscale.com/cmd/stund)
-//! cargo bench -p ferry-stun --bench servers -- --ferry target/release/ferry-stun --stund /somewhere/stund
+//! cargo bench -p ferry-stun --bench servers -- --ferry "$PWD/target/release/ferry-stun" --stund /somewhere/stund
 //! ```
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program: results and progress")]

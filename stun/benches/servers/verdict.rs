@@ -108,12 +108,11 @@ fn compare(records: &[Record], load: Load, figure: Figure, ours: &str, theirs: &
     if ratios.is_empty() {
         return None;
     }
-    let judged = ours == "ferry" && (theirs == "floor" || matches!(load, Load::Closed { .. }));
     let starved = |server: &&str| {
         let busy: Vec<_> = of(records, load, server).map(|record| record.measurement.server_busy()).collect();
         median(&busy) < BUSY_MIN
     };
-    let target = TARGETS.iter().find(|(name, ..)| judged && *name == theirs);
+    let target = TARGETS.iter().find(|(name, ..)| ours == "ferry" && *name == theirs);
     Some(Verdict {
         ours: ours.to_owned(),
         theirs: theirs.to_owned(),
