@@ -24,6 +24,7 @@ mod filtering;
 mod hairpin;
 mod ledger;
 mod lifetime;
+mod machine;
 mod mapping;
 mod plan;
 mod probe;
@@ -43,6 +44,7 @@ use probe::{Outcome, Probe};
 use silence::ControlOutcome;
 
 pub use lifetime::{LIFETIME_WAITS, Lifetime, LifetimeMethod, LifetimeReport};
+pub use machine::Machine;
 pub use report::Report;
 #[cfg(all(unix, feature = "server"))]
 pub use run::{run, run_lifetime};

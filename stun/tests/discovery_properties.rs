@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use ferry_stun::TransactionId;
-use ferry_stun::discovery::{Config, Discovery, Finding, Lifetime, Output, Reason};
-use nat_world::{Machine, Random};
+use ferry_stun::discovery::{Config, Discovery, Finding, Lifetime, Machine, Output, Reason};
+use nat_world::Random;
 use proptest::prelude::*;
 
 const SERVER: &str = "192.0.2.1:3478";

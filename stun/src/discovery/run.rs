@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{Config, Discovery, Lifetime, LifetimeReport, Output, Report, SocketId};
+use super::{Config, Discovery, Lifetime, LifetimeReport, Machine, Output, Report, SocketId};
 use crate::client::ANSWER_BYTES_MAX;
 use crate::message::TransactionId;
 
@@ -44,43 +44,6 @@ pub fn run_lifetime(server: SocketAddr, bind: Option<IpAddr>) -> io::Result<Life
 fn no_server() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "no server to ask; name one")
 }
-
-/// What the loop needs of a state machine.
-trait Machine {
-    type Found;
-
-    fn poll(&mut self, now: Instant) -> Output<Self::Found>;
-    fn opened(&mut self, socket: SocketId, local: SocketAddr);
-    fn failed(&mut self, socket: SocketId);
-    fn handle(&mut self, now: Instant, socket: SocketId, from: SocketAddr, datagram: &[u8]);
-}
-
-macro_rules! machine {
-    ($machine:ident finds $found:ty) => {
-        impl<I: FnMut() -> TransactionId> Machine for $machine<I> {
-            type Found = $found;
-
-            fn poll(&mut self, now: Instant) -> Output<Self::Found> {
-                $machine::poll(self, now)
-            }
-
-            fn opened(&mut self, socket: SocketId, local: SocketAddr) {
-                $machine::opened(self, socket, local);
-            }
-
-            fn failed(&mut self, socket: SocketId) {
-                $machine::failed(self, socket);
-            }
-
-            fn handle(&mut self, now: Instant, socket: SocketId, from: SocketAddr, datagram: &[u8]) {
-                $machine::handle(self, now, socket, from, datagram);
-            }
-        }
-    };
-}
-
-machine!(Discovery finds Report);
-machine!(Lifetime finds LifetimeReport);
 
 /// The open sockets of one run.
 struct Sockets {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use ferry_stun::discovery::{Discovery, Lifetime, LifetimeReport, Output, Report, SocketId};
+use ferry_stun::discovery::{Machine, Output, SocketId};
 use ferry_stun::{AttributeType, ErrorCode, Message, MessageType, MessageWriter, TransactionId};
 
 use nat::Nat;
@@ -44,43 +44,6 @@ impl Random {
         TransactionId::new(bytes)
     }
 }
-
-/// What is common to the two state machines.
-pub(crate) trait Machine {
-    type Found;
-
-    fn poll(&mut self, now: Instant) -> Output<Self::Found>;
-    fn opened(&mut self, socket: SocketId, local: SocketAddr);
-    fn failed(&mut self, socket: SocketId);
-    fn handle(&mut self, now: Instant, socket: SocketId, from: SocketAddr, datagram: &[u8]);
-}
-
-macro_rules! machine {
-    ($machine:ident finds $found:ty) => {
-        impl<I: FnMut() -> TransactionId> Machine for $machine<I> {
-            type Found = $found;
-
-            fn poll(&mut self, now: Instant) -> Output<$found> {
-                $machine::poll(self, now)
-            }
-
-            fn opened(&mut self, socket: SocketId, local: SocketAddr) {
-                $machine::opened(self, socket, local);
-            }
-
-            fn failed(&mut self, socket: SocketId) {
-                $machine::failed(self, socket);
-            }
-
-            fn handle(&mut self, now: Instant, socket: SocketId, from: SocketAddr, datagram: &[u8]) {
-                $machine::handle(self, now, socket, from, datagram);
-            }
-        }
-    };
-}
-
-machine!(Discovery finds Report);
-machine!(Lifetime finds LifetimeReport);
 
 /// A datagram on its way.
 #[derive(Clone, Debug)]
