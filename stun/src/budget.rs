@@ -9,6 +9,8 @@ use std::time::Instant;
 
 use sketch::{Rate, Sketch};
 
+use crate::source::Source;
+
 /// A second's worth: a carrier-grade NAT whose clients all wake at once is not refused, and nobody gets
 /// more than two seconds' worth in any one.
 const REQUEST_BURST_SECS: u32 = 1;
@@ -108,12 +110,11 @@ impl Budgets {
     }
 }
 
-/// What has one budget: an IPv4 address, or an IPv6 /64, which is what one subscriber has at least. The
-/// IPv4 addresses stand in for the networks 0:0:a.b.c.d::/64, which nobody has.
+/// What has one budget. The IPv4 addresses stand in for the networks 0:0:a.b.c.d::/64, which nobody has.
 fn host_key(source: IpAddr) -> u64 {
-    match source.to_canonical() {
-        IpAddr::V4(ip) => u64::from(ip.to_bits()),
-        IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64,
+    match Source::from(source) {
+        Source::Ipv4(address) => u64::from(address),
+        Source::Ipv6(network) => network,
     }
 }
 

@@ -58,6 +58,7 @@ pub mod partner;
 mod responder;
 #[cfg(all(unix, feature = "server"))]
 mod server;
+mod source;
 mod stream;
 #[cfg(all(unix, feature = "stream"))]
 mod stream_server;

@@ -7,8 +7,6 @@ mod socket;
 mod sys;
 mod worker;
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -97,7 +95,7 @@ impl UdpServer {
         let threads = config.threads.get();
         let sockets = Arc::new(Sockets::bind(addresses, threads)?);
         if config.limits != Limits::NONE {
-            sockets.steer_by_source(random());
+            sockets.steer_by_source(random()?);
         }
         let workers =
             sockets.addresses.places().flat_map(|place| (0..threads).map(move |thread| (place, thread)));
@@ -118,7 +116,7 @@ impl UdpServer {
                 counters: Arc::clone(&server.counters),
                 orders: Arc::clone(&server.orders),
                 responder: Responder::new(config.options),
-                budgets: Budgets::new(config.limits, random(), Instant::now()),
+                budgets: Budgets::new(config.limits, random()?, Instant::now()),
                 view: view(&sockets.addresses, place, config.advertise),
                 partner: config.partner.clone(),
             };
@@ -215,6 +213,6 @@ fn view(addresses: &Addresses, place: Place, advertised: Option<(IpAddr, IpAddr)
 }
 
 /// A number that nobody can guess, by the system's generator.
-fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
+fn random() -> io::Result<u64> {
+    getrandom::u64().map_err(io::Error::from)
 }

@@ -1,7 +1,6 @@
 //! The state machines of this module on real sockets: blocking, on the caller's thread.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -24,9 +23,8 @@ const READS_MAX: usize = 64;
 pub fn run(config: &Config, bind: Option<IpAddr>) -> io::Result<Report> {
     let Some(&server) = config.servers.first() else { return Err(no_server()) };
     let sockets = Sockets::towards(server, bind)?;
-    let mut random = Random::open()?;
-    let discovery =
-        Discovery::new(config, Instant::now(), || random.transaction_id()).ok_or_else(no_server)?;
+    let ids = random_ids()?;
+    let discovery = Discovery::new(config, Instant::now(), ids).ok_or_else(no_server)?;
     sockets.drive(discovery)
 }
 
@@ -37,8 +35,8 @@ pub fn run(config: &Config, bind: Option<IpAddr>) -> io::Result<Report> {
 /// As [`run`].
 pub fn run_lifetime(server: SocketAddr, bind: Option<IpAddr>) -> io::Result<LifetimeReport> {
     let sockets = Sockets::towards(server, bind)?;
-    let mut random = Random::open()?;
-    sockets.drive(Lifetime::new(server, Instant::now(), || random.transaction_id()))
+    let ids = random_ids()?;
+    sockets.drive(Lifetime::new(server, Instant::now(), ids))
 }
 
 fn no_server() -> io::Error {
@@ -126,19 +124,8 @@ impl Sockets {
     }
 }
 
-/// The operating system's generator. It has no end, so a read can only fail where opening it failed.
-struct Random(File);
-
-impl Random {
-    fn open() -> io::Result<Self> {
-        let mut random = Self(File::open("/dev/urandom")?);
-        random.0.read_exact(&mut [0])?;
-        Ok(random)
-    }
-
-    fn transaction_id(&mut self) -> TransactionId {
-        let mut bytes = [0; 12];
-        self.0.read_exact(&mut bytes).expect("the generator has been read from");
-        TransactionId::new(bytes)
-    }
+/// Transaction IDs from the operating system's generator, which can only fail before it first gave any.
+fn random_ids() -> io::Result<impl FnMut() -> TransactionId> {
+    TransactionId::random()?;
+    Ok(|| TransactionId::random().expect("the generator has given before"))
 }

@@ -20,6 +20,18 @@ impl TransactionId {
         Self(bytes)
     }
 
+    /// Draws one from the operating system's generator.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no random bytes, which it may only do early at boot.
+    #[cfg(feature = "server")]
+    pub fn random() -> std::io::Result<Self> {
+        let mut bytes = [0; 12];
+        getrandom::fill(&mut bytes)?;
+        Ok(Self(bytes))
+    }
+
     /// The 12 bytes of the wire.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 12] {

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::sys::BATCH;
+use crate::source::Source;
 
 /// Sources dropped at a time, at most: each costs every datagram a comparison.
 pub(super) const SOURCES_MAX: usize = 16;
@@ -20,22 +21,6 @@ const HEAVY_SHARE: usize = 32;
 
 /// How long a source is dropped until it is judged anew.
 const SENTENCE: Duration = Duration::from_secs(10);
-
-/// An IPv4 address or an IPv6 /64: what a flood can be told by. One subscriber has at least that much.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
-    Ipv4(u32),
-    Ipv6(u64),
-}
-
-impl From<IpAddr> for Source {
-    fn from(ip: IpAddr) -> Self {
-        match ip.to_canonical() {
-            IpAddr::V4(ip) => Self::Ipv4(ip.to_bits()),
-            IpAddr::V6(ip) => Self::Ipv6((ip.to_bits() >> 64) as u64),
-        }
-    }
-}
 
 /// Watches one thread's socket.
 #[derive(Debug, Default)]

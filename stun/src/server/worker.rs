@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use super::addresses::Place;
 use super::counters::{Counters, ThreadCounters, count, count_many};
-use super::flood::{FloodWatch, Source};
+use super::flood::FloodWatch;
 use super::socket::Sockets;
 use super::sys::{self, BATCH, Control, Inbox, Outbox, Received};
 use crate::budget::Budgets;
 use crate::partner::PartnerChannel;
 use crate::responder::{Alternates, Arrival, Origin, Outcome, RefusalReason, Reply, Responder};
+use crate::source::Source;
 
 /// How long a failing socket is left alone. Long enough not to spin on an interface that is down, short
 /// enough for clients to notice nothing (they try three times within 200 ms, then in the next report).

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::ConnectionEnd;
+use crate::source::Source;
 
 /// Hands out places for connections. The table has an entry for each source that is connected, so it is
 /// never larger than the limit of connections.
@@ -19,7 +20,7 @@ pub(super) struct Places {
 #[derive(Debug, Default)]
 struct Taken {
     all: usize,
-    by_source: HashMap<IpAddr, usize>,
+    by_source: HashMap<Source, usize>,
 }
 
 impl Places {
@@ -33,7 +34,7 @@ impl Places {
     ///
     /// How the connection is to end if there is none.
     pub(super) fn take(self: &Arc<Self>, client: IpAddr) -> Result<Place, ConnectionEnd> {
-        let source = source(client);
+        let source = Source::from(client);
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         // The source first: it is the reason that says whose fault it is.
         let from_source = taken.by_source.get(&source).copied().unwrap_or(0);
@@ -52,7 +53,7 @@ impl Places {
 /// A connection's place among all.
 #[derive(Debug)]
 pub(super) struct Place {
-    source: IpAddr,
+    source: Source,
     places: Arc<Places>,
 }
 
@@ -66,14 +67,6 @@ impl Drop for Place {
                 count.remove();
             }
         }
-    }
-}
-
-/// What counts as one source: an IPv4 address, or an IPv6 /64, which is what one subscriber has at least.
-fn source(client: IpAddr) -> IpAddr {
-    match client.to_canonical() {
-        IpAddr::V4(ip) => IpAddr::V4(ip),
-        IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() & !u128::from(u64::MAX)).into()),
     }
 }
 

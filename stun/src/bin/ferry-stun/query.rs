@@ -50,9 +50,7 @@ fn ask(server: SocketAddr) -> anyhow::Result<Option<(SocketAddr, Duration)>> {
     let socket = UdpSocket::bind(any)?;
     // Connected: only the server is heard, and a closed port is.
     socket.connect(server)?;
-    let mut bytes = [0; 12];
-    getrandom::fill(&mut bytes)?;
-    let transaction_id = TransactionId::new(bytes);
+    let transaction_id = TransactionId::random()?;
     // Every server answers it, derper included.
     let mut request = Vec::new();
     client::write_tailscale_request(transaction_id, &mut request);

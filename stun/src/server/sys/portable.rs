@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use super::{ANSWER_BYTES, READ_BYTES, Received};
-use crate::server::flood::Source;
+use crate::source::Source;
 
 /// Datagrams read, or sent, with one call.
 pub(in crate::server) const BATCH: usize = 1;

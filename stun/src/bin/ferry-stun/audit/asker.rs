@@ -95,7 +95,7 @@ impl Asker {
         for _ in 0..TRIES_MAX {
             // Some answer only the one, some only the other.
             for write in [client::write_bare_request, client::write_tailscale_request] {
-                let transaction_id = transaction_id()?;
+                let transaction_id = TransactionId::random()?;
                 let started = Instant::now();
                 self.witness.send_to(write(transaction_id, &mut datagram), self.server).await?;
                 let wait = FIRST_WAIT / 2;
@@ -145,7 +145,7 @@ impl Asker {
     }
 
     async fn ask(&mut self, number: usize, request: &Request) -> io::Result<()> {
-        let sender = Sender { transaction_id: transaction_id()?, witness: self.witness_address };
+        let sender = Sender { transaction_id: TransactionId::random()?, witness: self.witness_address };
         let exchange = Exchange::new(request, &sender);
         self.asker.send_to(exchange.datagram(), self.server).await?;
         if let Some(tries) = self.tries.get_mut(number) {
@@ -189,10 +189,4 @@ impl Asker {
             exchange.record(bytes, from, socket);
         }
     }
-}
-
-fn transaction_id() -> io::Result<TransactionId> {
-    let mut bytes = [0; 12];
-    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-    Ok(TransactionId::new(bytes))
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::net::UdpSocket;
 
 use super::{program, set_option, set_program};
-use crate::server::flood::Source;
+use crate::source::Source;
 
 /// Asks a wildcard socket for the local address of each datagram. IPv6's option covers IPv4 on a dual-stack
 /// socket too.

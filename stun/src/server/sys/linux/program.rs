@@ -2,7 +2,7 @@
 
 use libc::sock_filter;
 
-use crate::server::flood::Source;
+use crate::source::Source;
 
 /// A load at the IP header's beginning. The kernel calls it a negative offset and takes it as 32 bits.
 const IP_HEADER: u32 = libc::SKF_NET_OFF as u32;
