@@ -84,10 +84,14 @@ impl TlsStream {
                 }
                 Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Err(error) => {
-                    // The alert says why; a peer that does not listen for it changes nothing.
-                    while let ConnectionState::EncodeTlsData(mut data) =
-                        connection.process_tls_records(&mut []).state.map_err(io::Error::other)?
-                    {
+                    // The alert says why; a peer that does not listen for it changes nothing. Asked once more than it has to
+                    // say, rustls would look for the rest of a handshake message in the empty slice, and panic.
+                    while connection.wants_write() {
+                        let UnbufferedStatus { state, .. } = connection.process_tls_records(&mut []);
+                        let ConnectionState::EncodeTlsData(mut data) = state.map_err(io::Error::other)?
+                        else {
+                            break;
+                        };
                         encode(&mut outgoing, |out| data.encode(out))?;
                     }
                     let _ = io.write_all(&outgoing).await;
@@ -298,5 +302,49 @@ impl AsyncWrite for TlsStream {
         }
         ready!(this.poll_write_out(cx))?;
         Pin::new(&mut this.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    fn config() -> Arc<ServerConfig> {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+        let builder = ServerConfig::builder().with_no_client_auth();
+        Arc::new(builder.with_single_cert(vec![made.cert.der().clone()], key).unwrap())
+    }
+
+    /// What a client that sends these bytes, and no more, gets to read, and what becomes of its handshake.
+    async fn answer(bytes: &[u8]) -> (Vec<u8>, io::Error) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        client.write_all(bytes).await.unwrap();
+        let Err(error) = TlsStream::accept(server, config()).await else { panic!("a handshake") };
+        let mut read = Vec::new();
+        client.read_to_end(&mut read).await.unwrap();
+        (read, error)
+    }
+
+    #[tokio::test]
+    async fn a_handshake_message_that_makes_no_sense_is_an_error() {
+        for (what, record) in [
+            ("a ClientHello of 16 MiB", [0x16, 3, 1, 0, 6, 1, 0xff, 0xff, 0xff, 0, 0].as_slice()),
+            ("a ClientHello without anything", &[0x16, 3, 1, 0, 4, 1, 0, 0, 0]),
+            ("a ClientHello that is cut short, and more", &[0x16, 3, 1, 0, 8, 1, 0, 0, 2, 3, 3, 1, 0]),
+        ] {
+            let (_, error) = answer(record).await;
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{what}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_record_of_no_type_is_answered_with_an_alert() {
+        let (read, error) = answer(&[0x16, 3, 1, 0, 4, 2, 0, 0, 0]).await;
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+        assert_eq!(read.first(), Some(&0x15), "{read:?}");
     }
 }
