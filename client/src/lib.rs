@@ -1,0 +1,15 @@
+//! The client's end of a DERP relay.
+//!
+//! [`Connection`] is one relay connection as a state machine: TLS, the HTTP upgrade, WebSocket and the DERP handshake,
+//! without a socket, a clock or randomness of its own (but TLS draws its keys and WebSocket its masks themselves).
+//! [`RelayUrl`] says where a relay is and how it is spoken to, [`Trust`] whom to believe.
+#![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
+mod connection;
+mod tls;
+mod url;
+
+pub use connection::{Connection, ConnectionError, Event, Settings, Stage};
+pub use tls::{Trust, client_config};
+pub use url::{RelayUrl, UrlError};
