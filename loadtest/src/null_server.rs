@@ -1,0 +1,113 @@
+//! A relay that does nothing but relay: what the load tester can do when no server is in its way.
+//!
+//! One thread, no limits, no fairness, no counters; it believes everybody. It is started as a process of its own
+//! (`ferry-load null-server`), so that its cost is read like any other server's; tests run it in a thread.
+//!
+//! One turn: wait, read whatever is ready, append every packet to its receiver's plaintext, then seal and write each
+//! receiver's plaintext at once. A packet costs one copy and two passes of cryptography, and under load a fraction of a
+//! system call.
+
+mod connection;
+mod relay;
+mod router;
+mod stun;
+mod tls;
+mod waiting;
+mod websocket;
+
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use anyhow::Context;
+use mio::Waker;
+
+use relay::Relay;
+
+/// How often a TCP port is drawn whose UDP namesake is taken, before giving up.
+const PORT_ATTEMPTS: usize = 16;
+
+/// How the null server is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NullOptions {
+    /// Where it listens (TCP: DERP; UDP on the same port: STUN). With port 0 the system chooses one.
+    pub listen: SocketAddr,
+    /// TLS with a certificate of its own, else plain.
+    pub secure: bool,
+}
+
+/// Serves until the process ends. Prints `listening on ADDRESS` on standard output once it does.
+pub fn serve(options: NullOptions) -> anyhow::Result<()> {
+    let (relay, address) = open(options)?;
+    let mut stdout = io::stdout().lock();
+    // Whoever started us may have closed standard output: it then knows the address.
+    let _ = writeln!(stdout, "listening on {address}").and_then(|()| stdout.flush());
+    drop(stdout);
+    relay.run(&AtomicBool::new(false)).context("waiting for sockets")
+}
+
+/// Serves in a thread of this process, until the handle is dropped.
+pub fn spawn_thread(options: NullOptions) -> anyhow::Result<NullHandle> {
+    let (relay, address) = open(options)?;
+    let waker = relay.waker()?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&stop);
+    let thread = thread::Builder::new()
+        .name("null-server".to_owned())
+        .spawn(move || relay.run(&asked))
+        .context("starting a thread")?;
+    Ok(NullHandle { address, stop, waker, thread: Some(thread) })
+}
+
+/// A null server in a thread; it ends, and closes its connections, when this is dropped.
+#[derive(Debug)]
+pub struct NullHandle {
+    address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    waker: Waker,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl NullHandle {
+    /// Where it listens, TCP and UDP.
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for NullHandle {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if self.waker.wake().is_err() {
+            return;
+        }
+        if let Some(thread) = self.thread.take() {
+            // Nobody is left to be told how it ended.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn open(options: NullOptions) -> anyhow::Result<(Relay, SocketAddr)> {
+    let (tcp, udp) = sockets(options.listen)?;
+    let address = tcp.local_addr().context("reading the address listened on")?;
+    let tls = options.secure.then(tls::config).transpose().context("making a certificate")?;
+    Ok((Relay::new(tcp, udp, tls)?, address))
+}
+
+/// A TCP and a UDP socket on the same port.
+fn sockets(listen: SocketAddr) -> anyhow::Result<(TcpListener, UdpSocket)> {
+    let mut attempts = if listen.port() == 0 { PORT_ATTEMPTS } else { 1 };
+    loop {
+        attempts -= 1;
+        let tcp = TcpListener::bind(listen).with_context(|| format!("listening on TCP {listen}"))?;
+        let address = tcp.local_addr().context("reading the address listened on")?;
+        match UdpSocket::bind(address) {
+            Ok(udp) => return Ok((tcp, udp)),
+            Err(_) if attempts > 0 => {}
+            Err(error) => return Err(error).with_context(|| format!("listening on UDP {address}")),
+        }
+    }
+}

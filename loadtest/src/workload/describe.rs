@@ -1,0 +1,142 @@
+//! Workloads in plain words.
+
+use std::time::Duration;
+
+use super::{Pace, SizeName, Traffic, Workload};
+use crate::schedule::Schedule;
+use crate::sizes::Sizes;
+
+/// One line.
+pub(super) fn describe(workload: &Workload) -> String {
+    match workload {
+        Workload::Pairs { pairs, both_ways, traffic } => {
+            let ways = if *both_ways { " both ways" } else { "" };
+            format!("{}{ways}, {}", count(*pairs, "pair", "pairs"), describe_traffic(traffic))
+        }
+        Workload::FanIn { senders, traffic } => {
+            format!("{} to one receiver, {}", count(*senders, "sender", "senders"), describe_traffic(traffic))
+        }
+        Workload::FanOut { receivers, traffic } => {
+            format!(
+                "one sender to {}, {}",
+                count(*receivers, "receiver", "receivers"),
+                describe_traffic(traffic)
+            )
+        }
+        Workload::AllToAll { clients, exponent, traffic } => {
+            let law = exponent.map_or_else(String::new, |exponent| format!(" by Zipf's law ({exponent})"));
+            format!("{} all to all{law}, {}", count(*clients, "client", "clients"), describe_traffic(traffic))
+        }
+        Workload::RequestReply { pairs, request_rate, request_size, background } => {
+            let asking = format!(
+                "{}, {} requests/s of {}",
+                count(*pairs, "pair", "pairs"),
+                number(*request_rate),
+                describe_size(request_size)
+            );
+            let Some(background) = background else { return asking };
+            let pairs = count(background.pairs, "pair", "pairs");
+            format!("{asking}, beside {pairs}, {}", describe_traffic(&background.traffic))
+        }
+        Workload::Idle { clients } => format!("{} idle", count(*clients, "client", "clients")),
+        Workload::ConnectionStorm { per_second, hold, resumption } => {
+            let sessions = if *resumption { ", TLS sessions resumed" } else { "" };
+            format!("{} connections/s, each held for {}{sessions}", number(*per_second), seconds(*hold))
+        }
+        Workload::ReconnectStorm { clients, traffic } => {
+            let clients = count(*clients, "client", "clients");
+            format!("{clients} whose relay restarts, {}", describe_traffic(traffic))
+        }
+        Workload::SlowReaders { pairs, slow_share, bytes_per_second, traffic } => {
+            let reading = match bytes_per_second {
+                0 => "do not read".to_owned(),
+                bytes => format!("read {} bytes/s", thousands(*bytes)),
+            };
+            let slow = count(slow_pairs(*pairs, *slow_share), "receiver", "receivers");
+            format!(
+                "{} of which {slow} {reading}, {}",
+                count(*pairs, "pair", "pairs"),
+                describe_traffic(traffic)
+            )
+        }
+        Workload::Churn { pairs, stay, away, traffic } => format!(
+            "{} whose receivers stay for about {} and are away for about {}, {}",
+            count(*pairs, "pair", "pairs"),
+            seconds(*stay),
+            seconds(*away),
+            describe_traffic(traffic)
+        ),
+    }
+}
+
+/// How many of the pairs are slow: never none.
+pub(super) fn slow_pairs(pairs: u32, share: f64) -> u32 {
+    ((f64::from(pairs) * share).round() as u32).clamp(1, pairs.max(1))
+}
+
+fn describe_traffic(traffic: &Traffic) -> String {
+    let size = describe_size(&traffic.size);
+    match traffic.pace {
+        Pace::Open(Schedule::Constant { per_second }) => {
+            format!("{} packets/s of {size}, evenly", number(per_second))
+        }
+        Pace::Open(Schedule::Poisson { per_second }) => {
+            format!("{} packets/s of {size}, at random", number(per_second))
+        }
+        Pace::Open(Schedule::Ramp { from, to, over }) => {
+            format!("from {} to {} packets/s of {size} over {}", number(from), number(to), seconds(over))
+        }
+        Pace::Open(Schedule::OnOff { per_second, on, off }) => {
+            let (on, off) = (seconds(on), seconds(off));
+            format!("{} packets/s of {size} for {on}, then none for {off}, and so on", number(per_second))
+        }
+        Pace::Closed { window: 1 } => format!("1 packet of {size} under way per sender"),
+        Pace::Closed { window } => {
+            format!("{} packets of {size} under way per sender", thousands(window.into()))
+        }
+        Pace::Unlimited => format!("packets of {size} as fast as the relay takes them"),
+    }
+}
+
+fn describe_size(size: &SizeName) -> String {
+    match (size.to_string().as_str(), size.sizes()) {
+        ("imix", _) => "IMIX sizes".to_owned(),
+        ("tailscale", _) => "Tailscale's sizes".to_owned(),
+        (_, Sizes::Fixed { bytes }) => format!("{} bytes", thousands((*bytes).into())),
+        (_, Sizes::Uniform { least, most }) => {
+            format!("{} to {} bytes", thousands((*least).into()), thousands((*most).into()))
+        }
+        (text, Sizes::Mix { .. }) => format!("mixed sizes ({text})"),
+    }
+}
+
+fn count(count: u32, one: &str, many: &str) -> String {
+    format!("{} {}", thousands(count.into()), if count == 1 { one } else { many })
+}
+
+/// A rate; with two digits after the point if it is no whole number.
+fn number(value: f64) -> String {
+    let rounded = (value * 100.0).round() / 100.0;
+    let whole = thousands(rounded.trunc() as u64);
+    match format!("{:.2}", rounded.fract()).trim_end_matches('0') {
+        "0." => whole,
+        fraction => format!("{whole}{}", &fraction[1..]),
+    }
+}
+
+fn seconds(length: Duration) -> String {
+    format!("{} s", number(length.as_secs_f64()))
+}
+
+/// `1,234,567`.
+fn thousands(value: u64) -> String {
+    let digits = value.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

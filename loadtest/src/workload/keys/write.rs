@@ -1,0 +1,97 @@
+//! From a workload back to its keys: a report embeds what was run.
+
+use super::{Keys, Kind};
+use crate::schedule::Schedule;
+use crate::workload::{Pace, Traffic, Workload};
+
+impl Workload {
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Pairs { .. } => Kind::Pairs,
+            Self::FanIn { .. } => Kind::FanIn,
+            Self::FanOut { .. } => Kind::FanOut,
+            Self::AllToAll { .. } => Kind::AllToAll,
+            Self::RequestReply { .. } => Kind::RequestReply,
+            Self::Idle { .. } => Kind::Idle,
+            Self::ConnectionStorm { .. } => Kind::ConnectionStorm,
+            Self::ReconnectStorm { .. } => Kind::ReconnectStorm,
+            Self::SlowReaders { .. } => Kind::SlowReaders,
+            Self::Churn { .. } => Kind::Churn,
+        }
+    }
+}
+
+impl From<Workload> for Keys {
+    fn from(workload: Workload) -> Self {
+        let bare = Self::new(workload.kind());
+        match workload {
+            Workload::Pairs { pairs, both_ways, traffic } => {
+                Self { pairs: Some(pairs), both_ways, ..bare.with(traffic) }
+            }
+            Workload::FanIn { senders, traffic } => Self { senders: Some(senders), ..bare.with(traffic) },
+            Workload::FanOut { receivers, traffic } => {
+                Self { receivers: Some(receivers), ..bare.with(traffic) }
+            }
+            Workload::AllToAll { clients, exponent, traffic } => {
+                Self { clients: Some(clients), exponent, ..bare.with(traffic) }
+            }
+            Workload::RequestReply { pairs, request_rate, request_size, background } => {
+                let background_pairs = background.as_ref().map(|background| background.pairs);
+                let keys = match background {
+                    Some(background) => bare.with(background.traffic),
+                    None => bare,
+                };
+                Self {
+                    pairs: Some(pairs),
+                    request_rate: Some(request_rate),
+                    request_size: Some(request_size),
+                    background_pairs,
+                    ..keys
+                }
+            }
+            Workload::Idle { clients } => Self { clients: Some(clients), ..bare },
+            Workload::ConnectionStorm { per_second, hold, resumption } => {
+                Self { per_second: Some(per_second), hold: Some(hold.as_secs_f64()), resumption, ..bare }
+            }
+            Workload::ReconnectStorm { clients, traffic } => {
+                Self { clients: Some(clients), ..bare.with(traffic) }
+            }
+            Workload::SlowReaders { pairs, slow_share, bytes_per_second, traffic } => Self {
+                pairs: Some(pairs),
+                slow_share: Some(slow_share),
+                bytes_per_second: Some(bytes_per_second),
+                ..bare.with(traffic)
+            },
+            Workload::Churn { pairs, stay, away, traffic } => Self {
+                pairs: Some(pairs),
+                stay: Some(stay.as_secs_f64()),
+                away: Some(away.as_secs_f64()),
+                ..bare.with(traffic)
+            },
+        }
+    }
+}
+
+impl Keys {
+    fn with(self, traffic: Traffic) -> Self {
+        let keys = Self { size: Some(traffic.size), ..self };
+        match traffic.pace {
+            Pace::Open(Schedule::Constant { per_second }) => Self { rate: Some(per_second), ..keys },
+            Pace::Open(Schedule::Poisson { per_second }) => {
+                Self { rate: Some(per_second), poisson: true, ..keys }
+            }
+            Pace::Open(Schedule::Ramp { from, to, over }) => {
+                Self { rate: Some(from), ramp_to: Some(to), ramp_over: Some(over.as_secs_f64()), ..keys }
+            }
+            Pace::Open(Schedule::OnOff { per_second, on, off }) => Self {
+                rate: Some(per_second),
+                on: Some(on.as_secs_f64()),
+                off: Some(off.as_secs_f64()),
+                ..keys
+            },
+            Pace::Closed { window } => Self { window: Some(window), ..keys },
+            Pace::Unlimited => Self { unlimited: true, ..keys },
+        }
+    }
+}
