@@ -1,0 +1,223 @@
+//! What a section's runs say together: per subject, and beside the baseline.
+
+use std::collections::BTreeSet;
+
+use crate::comparison::{self, Row, Verdict};
+use crate::metric::{Figure, Metric};
+use crate::report::{Comparison, Run, Subject, Summary};
+use crate::statistics;
+use crate::validity::Doubt;
+
+impl Run {
+    /// Whether it counts: it gave something, and nothing speaks against it that makes it about the tool.
+    pub fn counts(&self) -> bool {
+        self.failure.is_none() && !self.doubts.iter().any(Doubt::is_fatal)
+    }
+}
+
+/// What the rounds of each subject say, in the order in which the subjects first ran. Only runs that [count](Run::counts).
+pub fn summarise(runs: &[Run], seed: u64) -> Vec<Summary> {
+    subjects(runs).into_iter().map(|subject| summary(subject, runs, seed)).collect()
+}
+
+/// Every subject beside the baseline, but the null server. Only rounds that count for both are held against each other, so that
+/// each is beside its own neighbour in time; the estimates in the rows are those of these rounds.
+pub fn compare(runs: &[Run], subjects: &[Subject], baseline: &str, seed: u64) -> Vec<Comparison> {
+    subjects
+        .iter()
+        .filter(|subject| !subject.null && subject.name != baseline)
+        .filter(|subject| runs.iter().any(|run| run.subject == subject.name))
+        .map(|subject| Comparison {
+            subject: subject.name.clone(),
+            rows: rows(runs, &subject.name, baseline, seed),
+        })
+        .collect()
+}
+
+fn subjects(runs: &[Run]) -> Vec<&str> {
+    let mut subjects: Vec<&str> = Vec::new();
+    for run in runs {
+        if !subjects.contains(&run.subject.as_str()) {
+            subjects.push(&run.subject);
+        }
+    }
+    subjects
+}
+
+fn summary(subject: &str, runs: &[Run], seed: u64) -> Summary {
+    let all = runs.iter().filter(|run| run.subject == subject);
+    let valid: Vec<&Run> = all.clone().filter(|run| run.counts()).collect();
+    let metrics: BTreeSet<Metric> =
+        valid.iter().flat_map(|run| &run.figures).map(|figure| figure.metric).collect();
+    let estimate = |metric| {
+        let figures = valid.iter().flat_map(|run| &run.figures).filter(|figure| figure.metric == metric);
+        let values: Vec<f64> = figures.map(|figure| figure.value).collect();
+        Some((metric, statistics::estimate(&values, seed)?))
+    };
+    Summary {
+        subject: subject.to_owned(),
+        valid: count(valid.len()),
+        rounds: count(all.count()),
+        estimates: metrics.into_iter().filter_map(estimate).collect(),
+    }
+}
+
+fn rows(runs: &[Run], subject: &str, baseline: &str, seed: u64) -> Vec<Row> {
+    let (subject, baseline): (Vec<&Run>, Vec<&Run>) = runs
+        .iter()
+        .filter(|run| run.subject == subject && run.counts())
+        .filter_map(|run| {
+            let beside =
+                |other: &&Run| other.subject == baseline && other.round == run.round && other.counts();
+            Some((run, runs.iter().find(beside)?))
+        })
+        .unzip();
+    let mut rows = comparison::compare(&rounds(&subject), &rounds(&baseline), seed);
+
+    for row in rows.iter_mut().filter(|row| row.metric == Metric::Knee) {
+        row.verdict = of_bounds(row.verdict, is_bound(&subject), is_bound(&baseline));
+    }
+    rows
+}
+
+fn rounds<'a>(runs: &[&'a Run]) -> Vec<&'a [Figure]> {
+    runs.iter().map(|run| run.figures.as_slice()).collect()
+}
+
+/// Whether a knee among these is only a lower bound.
+fn is_bound(runs: &[&Run]) -> bool {
+    runs.iter().any(|run| run.knee.as_ref().is_some_and(|knee| knee.at_least))
+}
+
+/// What is left of a verdict on knees of which one, or both, may be higher than was found.
+fn of_bounds(verdict: Verdict, subject_may_be_higher: bool, baseline_may_be_higher: bool) -> Verdict {
+    let stands = match verdict {
+        Verdict::Better => !baseline_may_be_higher,
+        Verdict::Worse => !subject_may_be_higher,
+        Verdict::Same => !subject_may_be_higher && !baseline_may_be_higher,
+        Verdict::Unclear | Verdict::Neutral => true,
+    };
+    if stands { verdict } else { Verdict::Unclear }
+}
+
+fn count(runs: usize) -> u32 {
+    u32::try_from(runs).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::knee::Knee;
+
+    fn run(subject: &str, round: u32, delivered: f64) -> Run {
+        Run {
+            subject: subject.to_owned(),
+            round,
+            figures: vec![Figure { metric: Metric::Delivered, value: delivered }],
+            doubts: Vec::new(),
+            record: None,
+            readings: Vec::new(),
+            knee: None,
+            failure: None,
+        }
+    }
+
+    fn knee_run(subject: &str, round: u32, rate: f64, at_least: bool) -> Run {
+        Run {
+            figures: vec![Figure { metric: Metric::Knee, value: rate }],
+            knee: Some(Knee { rate, at_least, confirmed: true, curve: Vec::new() }),
+            ..run(subject, round, 0.0)
+        }
+    }
+
+    fn servers() -> [Subject; 3] {
+        ["ferry", "derper", "null"].map(|name| Subject {
+            name: name.to_owned(),
+            command: String::new(),
+            null: name == "null",
+        })
+    }
+
+    fn spoilt(run: Run) -> Run {
+        Run { doubts: vec![Doubt::GeneratorBusy { share: 0.9 }], ..run }
+    }
+
+    #[test]
+    fn only_rounds_without_a_fatal_doubt_or_a_failure_count() {
+        let noted = Run { doubts: vec![Doubt::Connections { count: 1 }], ..run("ferry", 1, 2.0) };
+        let failed = Run { failure: Some("it did not start".to_owned()), ..run("ferry", 3, 9.0) };
+        let runs = [run("ferry", 0, 1.0), noted, spoilt(run("ferry", 2, 9.0)), failed];
+        let summaries = summarise(&runs, 0);
+        assert_eq!(summaries.len(), 1);
+        assert_eq!((summaries[0].valid, summaries[0].rounds), (2, 4));
+        assert_eq!(summaries[0].estimates.len(), 1);
+        let (metric, estimate) = summaries[0].estimates[0];
+        assert_eq!((metric, estimate.median, estimate.rounds), (Metric::Delivered, 1.5, 2));
+    }
+
+    #[test]
+    fn subjects_are_summed_up_in_the_order_in_which_they_ran() {
+        let runs = [run("b", 0, 1.0), run("a", 0, 2.0), run("a", 1, 3.0), spoilt(run("c", 0, 1.0))];
+        let summaries = summarise(&runs, 0);
+        let names: Vec<&str> = summaries.iter().map(|summary| summary.subject.as_str()).collect();
+        assert_eq!(names, ["b", "a", "c"]);
+        assert!(summaries[2].estimates.is_empty());
+    }
+
+    #[test]
+    fn everybody_but_the_baseline_and_the_null_server_is_compared() {
+        let runs: Vec<Run> =
+            (0..3).flat_map(|round| ["ferry", "derper", "null"].map(|name| run(name, round, 10.0))).collect();
+        let comparisons = compare(&runs, &servers(), "derper", 0);
+        assert_eq!(comparisons.len(), 1);
+        assert_eq!(comparisons[0].subject, "ferry");
+        assert_eq!(comparisons[0].rows[0].verdict, Verdict::Same);
+    }
+
+    #[test]
+    fn rounds_are_compared_with_their_own_neighbours_in_time() {
+        // Both get faster together; each lost another round.
+        let mut runs = Vec::new();
+        for round in 0..5 {
+            let drift = f64::from(round + 1);
+            let (ours, theirs) = (run("ferry", round, 2.0 * drift), run("derper", round, drift));
+            runs.push(if round == 0 { spoilt(ours) } else { ours });
+            runs.push(if round == 4 { spoilt(theirs) } else { theirs });
+        }
+        let row = &compare(&runs, &servers(), "derper", 0)[0].rows[0];
+        let ratio = row.ratio.unwrap();
+        assert_eq!((row.subject.rounds, row.baseline.rounds), (3, 3));
+        assert_eq!((ratio.low, ratio.median, ratio.high), (2.0, 2.0, 2.0));
+        assert_eq!(row.verdict, Verdict::Better);
+    }
+
+    #[test]
+    fn a_subject_without_a_round_beside_the_baseline_has_an_empty_table() {
+        let runs = [run("ferry", 0, 1.0), spoilt(run("derper", 0, 1.0))];
+        let comparisons = compare(&runs, &servers(), "derper", 0);
+        assert_eq!((comparisons.len(), comparisons[0].rows.len()), (1, 0));
+        assert_eq!(compare(&[], &servers(), "derper", 0), []);
+    }
+
+    #[test]
+    fn a_knee_that_is_only_a_lower_bound_never_wins_by_what_is_not_known() {
+        let verdict = |ours: f64, ours_at_least, theirs: f64, theirs_at_least| {
+            let runs: Vec<Run> = (0..3)
+                .flat_map(|round| {
+                    [
+                        knee_run("ferry", round, ours, ours_at_least),
+                        knee_run("derper", round, theirs, theirs_at_least),
+                    ]
+                })
+                .collect();
+            compare(&runs, &servers(), "derper", 0)[0].rows[0].verdict
+        };
+        assert_eq!(verdict(200.0, true, 100.0, false), Verdict::Better);
+        assert_eq!(verdict(200.0, false, 100.0, true), Verdict::Unclear);
+        assert_eq!(verdict(100.0, true, 200.0, false), Verdict::Unclear);
+        assert_eq!(verdict(100.0, false, 200.0, true), Verdict::Worse);
+        assert_eq!(verdict(100.0, true, 100.0, false), Verdict::Unclear);
+        assert_eq!(verdict(100.0, true, 100.0, true), Verdict::Unclear);
+        assert_eq!(verdict(100.0, false, 100.0, false), Verdict::Same);
+    }
+}

@@ -1,0 +1,154 @@
+//! Bounds on figures, and whether they held.
+
+use crate::comparison::Row;
+use crate::report::{Comparison, Summary, ThresholdResult};
+use crate::scenario::Threshold;
+
+/// What became of each threshold. A figure is the median of the rounds that count; one that is missing holds no bound.
+pub fn judge(
+    thresholds: &[Threshold],
+    summaries: &[Summary],
+    comparisons: &[Comparison],
+) -> Vec<ThresholdResult> {
+    thresholds
+        .iter()
+        .map(|threshold| {
+            let value =
+                if threshold.ratio { ratio(threshold, comparisons) } else { median(threshold, summaries) };
+            ThresholdResult {
+                bound: describe(threshold),
+                value,
+                held: value.is_some_and(|value| is_within(threshold, value)),
+            }
+        })
+        .collect()
+}
+
+fn median(threshold: &Threshold, summaries: &[Summary]) -> Option<f64> {
+    let summary = summaries.iter().find(|summary| summary.subject == threshold.server)?;
+    let (_, estimate) = summary.estimates.iter().find(|(metric, _)| *metric == threshold.metric)?;
+    Some(estimate.median)
+}
+
+fn ratio(threshold: &Threshold, comparisons: &[Comparison]) -> Option<f64> {
+    let comparison = comparisons.iter().find(|comparison| comparison.subject == threshold.server)?;
+    let row = comparison.rows.iter().find(|row| row.metric == threshold.metric)?;
+    row.ratio.map(|ratio| ratio.median).or_else(|| as_good_as_equal(row))
+}
+
+/// There is no ratio to a baseline of 0; one that is not, by more than what is negligible, is as good as 1.
+fn as_good_as_equal(row: &Row) -> Option<f64> {
+    let difference = (row.subject.median - row.baseline.median).abs();
+    (difference <= row.metric.negligible()).then_some(1.0)
+}
+
+fn is_within(threshold: &Threshold, value: f64) -> bool {
+    threshold.most.is_none_or(|most| value <= most) && threshold.least.is_none_or(|least| value >= least)
+}
+
+/// `ferry: latency p99 at most 5.00 ms`.
+fn describe(threshold: &Threshold) -> String {
+    let Threshold { server, metric, .. } = threshold;
+    let what = if threshold.ratio { ", as a ratio to the baseline's," } else { "" };
+    let show = |bound: f64| if threshold.ratio { format!("{bound}") } else { metric.format(bound) };
+    let bounds = match (threshold.least, threshold.most) {
+        (Some(least), Some(most)) => format!("at least {} and at most {}", show(least), show(most)),
+        (Some(least), None) => format!("at least {}", show(least)),
+        (None, Some(most)) => format!("at most {}", show(most)),
+        (None, None) => "known".to_owned(),
+    };
+    format!("{server}: {}{what} {bounds}", metric.title())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::comparison::Verdict;
+    use crate::metric::Metric;
+    use crate::statistics::Estimate;
+
+    fn estimate(median: f64) -> Estimate {
+        Estimate { median, low: median, high: median, variation: 0.0, rounds: 3 }
+    }
+
+    fn threshold(metric: Metric, least: Option<f64>, most: Option<f64>) -> Threshold {
+        Threshold { server: "ferry".to_owned(), metric, ratio: false, most, least }
+    }
+
+    fn summary(metric: Metric, median: f64) -> Summary {
+        let estimates = vec![(metric, estimate(median))];
+        Summary { subject: "ferry".to_owned(), valid: 3, rounds: 3, estimates }
+    }
+
+    fn comparison(metric: Metric, subject: f64, baseline: f64) -> Comparison {
+        let ratio = (baseline > 0.0).then(|| estimate(subject / baseline));
+        let row = Row {
+            metric,
+            subject: estimate(subject),
+            baseline: estimate(baseline),
+            ratio,
+            p: None,
+            verdict: Verdict::Unclear,
+            unstable: false,
+        };
+        Comparison { subject: "ferry".to_owned(), rows: vec![row] }
+    }
+
+    fn held(threshold: Threshold, summaries: &[Summary], comparisons: &[Comparison]) -> bool {
+        judge(&[threshold], summaries, comparisons)[0].held
+    }
+
+    #[test]
+    fn a_bound_holds_up_to_the_bound_itself() {
+        let of = |least, most| {
+            let summaries = [summary(Metric::LatencyP99, 5_000.0)];
+            held(threshold(Metric::LatencyP99, least, most), &summaries, &[])
+        };
+        assert!(of(None, Some(5_000.0)));
+        assert!(!of(None, Some(4_999.0)));
+        assert!(of(Some(5_000.0), None));
+        assert!(!of(Some(5_001.0), None));
+        assert!(of(Some(1.0), Some(9_000.0)));
+    }
+
+    #[test]
+    fn a_figure_that_is_missing_holds_no_bound() {
+        let bound = || threshold(Metric::Knee, None, None);
+        assert!(!held(bound(), &[], &[]));
+        assert!(!held(bound(), &[summary(Metric::LatencyP99, 1.0)], &[]));
+        assert!(held(bound(), &[summary(Metric::Knee, 1.0)], &[]));
+    }
+
+    #[test]
+    fn a_ratio_is_that_of_the_comparison() {
+        let bound = || Threshold { ratio: true, ..threshold(Metric::LatencyP99, None, Some(1.1)) };
+        assert!(held(bound(), &[], &[comparison(Metric::LatencyP99, 110.0, 101.0)]));
+        assert!(!held(bound(), &[], &[comparison(Metric::LatencyP99, 112.0, 101.0)]));
+        assert!(!held(bound(), &[summary(Metric::LatencyP99, 1.0)], &[]));
+    }
+
+    #[test]
+    fn no_loss_beside_no_loss_is_a_ratio_of_one() {
+        let bound = || Threshold { ratio: true, ..threshold(Metric::LossShare, None, Some(1.0)) };
+        assert!(held(bound(), &[], &[comparison(Metric::LossShare, 0.0, 0.0)]));
+        assert!(held(bound(), &[], &[comparison(Metric::LossShare, 0.000_05, 0.0)]));
+        assert!(!held(bound(), &[], &[comparison(Metric::LossShare, 0.01, 0.0)]));
+    }
+
+    #[test]
+    fn bounds_are_told_in_words() {
+        let told = |threshold: Threshold| judge(&[threshold], &[], &[]).remove(0).bound;
+        assert_eq!(
+            told(threshold(Metric::LatencyP99, None, Some(5_000.0))),
+            "ferry: latency p99 at most 5.00 ms"
+        );
+        assert_eq!(
+            told(threshold(Metric::Knee, Some(2e5), Some(1e6))),
+            "ferry: knee at least 200,000/s and at most 1,000,000/s"
+        );
+        assert_eq!(
+            told(Threshold { ratio: true, ..threshold(Metric::LossShare, None, Some(1.1)) }),
+            "ferry: loss, as a ratio to the baseline's, at most 1.1"
+        );
+    }
+}
