@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -9,16 +8,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 )
 
-// A relay under measurement: one process on a free loopback port, with the certificate it made for itself.
+// The relay between both loads: one process on a free loopback port, with the certificate it made for itself.
 type relay struct {
-	name, binary string
-	extra        []string
+	binary string
 
 	command *exec.Cmd
 	dir     string
@@ -27,7 +23,7 @@ type relay struct {
 }
 
 func (r *relay) start() error {
-	dir, err := os.MkdirTemp("", "bench-"+r.name)
+	dir, err := os.MkdirTemp("", "generator-relay")
 	if err != nil {
 		return err
 	}
@@ -40,7 +36,7 @@ func (r *relay) start() error {
 	free.Close()
 	args := []string{"-a", r.addr, "-certmode", "manual", "-certdir", filepath.Join(dir, "certs"), "-hostname", "127.0.0.1",
 		"-c", filepath.Join(dir, "key"), "-http-port", "-1", "-stun=false"}
-	r.command = exec.Command(r.binary, append(args, r.extra...)...)
+	r.command = exec.Command(r.binary, args...)
 	stderr, err := os.Create(filepath.Join(dir, "stderr"))
 	if err != nil {
 		return err
@@ -76,41 +72,4 @@ func (r *relay) stop() {
 	r.command.Wait()
 	r.command = nil
 	os.RemoveAll(r.dir)
-}
-
-// cpu is the processor time of all threads so far, by the scheduler's own nanosecond clock.
-func (r *relay) cpu() (time.Duration, error) {
-	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", r.command.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	var total time.Duration
-	for _, file := range files {
-		content, err := os.ReadFile(file)
-		if err != nil {
-			continue // the thread has ended
-		}
-		ns, err := strconv.ParseInt(strings.Fields(string(content))[0], 10, 64)
-		if err != nil {
-			return 0, err
-		}
-		total += time.Duration(ns)
-	}
-	return total, nil
-}
-
-// resident is VmRSS in bytes.
-func (r *relay) resident() (int64, error) {
-	file, err := os.Open(fmt.Sprintf("/proc/%d/status", r.command.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	defer file.Close()
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		if rest, ok := strings.CutPrefix(lines.Text(), "VmRSS:"); ok {
-			kib, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
-			return kib * 1024, err
-		}
-	}
-	return 0, fmt.Errorf("no VmRSS")
 }
