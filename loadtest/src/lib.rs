@@ -9,6 +9,7 @@
 pub mod agent;
 pub mod clock;
 pub mod comparison;
+mod digits;
 pub mod engine;
 pub mod figures;
 pub mod histogram;

@@ -26,7 +26,6 @@ use crate::validity::Doubt;
 
 pub use record::{FLOWS_MOST, Flow, RunRecord};
 pub use series::{STEPS_MOST, Series, Step, UnevenColumns};
-pub(crate) use view::count as grouped;
 
 /// The schema's name and version, first in every JSON report. The number rises when a field changes its meaning or goes.
 pub const SCHEMA: &str = "ferry-load/1";

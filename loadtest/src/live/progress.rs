@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::digits::grouped;
 use crate::outcome::Interval;
 
 /// Steps that the curve shows.
@@ -166,11 +167,6 @@ fn time(length: Duration) -> String {
     };
     let digits = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
     format!("{value:.digits$} {unit}")
-}
-
-/// Thousands apart.
-fn grouped(value: u64) -> String {
-    crate::report::grouped(value)
 }
 
 fn bar(share: f64) -> String {

@@ -90,7 +90,7 @@ fn foot(report: &Report) -> Markup {
                 dt { "Kernel" } dd { (machine.kernel) }
                 @if let Some(hypervisor) = &machine.hypervisor { dt { "Hypervisor" } dd { (hypervisor) } }
                 @if let Some(governor) = &machine.governor { dt { "Governor" } dd { (governor) } }
-                dt { "Files" } dd { (super::view::count(machine.files)) " a process" }
+                dt { "Files" } dd { (crate::digits::grouped(machine.files)) " a process" }
                 @for subject in &report.subjects { dt { (subject.name) } dd { code { (command(subject)) } } }
                 dt { "Repeat it" } dd { code { (arguments(report)) } }
                 dt { "Tool" } dd { "ferry-load " (report.version) ", report schema " (report.schema) }

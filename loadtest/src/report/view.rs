@@ -186,19 +186,6 @@ pub(super) fn ratio_with_interval(estimate: &Estimate) -> String {
     format!("{} [{}–{}]", ratio(estimate.median), ratio(estimate.low), ratio(estimate.high))
 }
 
-/// A count with thousands apart: `1,204,511`.
-pub(crate) fn count(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,7 +237,6 @@ mod tests {
 
     #[test]
     fn numbers_read_well() {
-        assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([0.0123, 0.523, 1.808, 12.44, 250.0].map(ratio), ["0.012", "0.52", "1.81", "12.4", "250"]);
         assert_eq!(ratio_with_interval(&estimate(0.52, 0.49, 0.55)), "0.52 [0.49–0.55]");
     }

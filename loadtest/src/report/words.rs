@@ -1,9 +1,10 @@
 //! What the comparisons say, in sentences.
 
 use crate::comparison::{Row, Verdict};
+use crate::digits::grouped;
 use crate::metric::Metric;
 
-use super::view::{HEADLINES, count, headlines, ratio};
+use super::view::{HEADLINES, headlines, ratio};
 use super::{Comparison, Report};
 
 /// What there is to say about one subject beside the baseline.
@@ -129,8 +130,8 @@ pub(super) fn left_out(report: &Report) -> Option<String> {
     Some(format!(
         "{} of {} runs {are} not compared{failed}: where the tool was the limit, its figures would say nothing about the server. \
          The workloads have the reasons.",
-        count(left_out as u64),
-        count(all as u64)
+        grouped(left_out as u64),
+        grouped(all as u64)
     ))
 }
 

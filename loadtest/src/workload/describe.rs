@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Pace, SizeName, Traffic, Workload};
+use crate::digits::grouped;
 use crate::schedule::Schedule;
 use crate::sizes::Sizes;
 
@@ -50,7 +51,7 @@ pub(super) fn describe(workload: &Workload) -> String {
         Workload::SlowReaders { pairs, slow_share, bytes_per_second, traffic } => {
             let reading = match bytes_per_second {
                 0 => "do not read".to_owned(),
-                bytes => format!("read {} bytes/s", thousands(*bytes)),
+                bytes => format!("read {} bytes/s", grouped(*bytes)),
             };
             let slow = count(slow_pairs(*pairs, *slow_share), "receiver", "receivers");
             format!(
@@ -92,7 +93,7 @@ fn describe_traffic(traffic: &Traffic) -> String {
         }
         Pace::Closed { window: 1 } => format!("1 packet of {size} under way per sender"),
         Pace::Closed { window } => {
-            format!("{} packets of {size} under way per sender", thousands(window.into()))
+            format!("{} packets of {size} under way per sender", grouped(window.into()))
         }
         Pace::Unlimited => format!("packets of {size} as fast as the relay takes them"),
     }
@@ -102,22 +103,22 @@ fn describe_size(size: &SizeName) -> String {
     match (size.to_string().as_str(), size.sizes()) {
         ("imix", _) => "IMIX sizes".to_owned(),
         ("tailscale", _) => "Tailscale's sizes".to_owned(),
-        (_, Sizes::Fixed { bytes }) => format!("{} bytes", thousands((*bytes).into())),
+        (_, Sizes::Fixed { bytes }) => format!("{} bytes", grouped((*bytes).into())),
         (_, Sizes::Uniform { least, most }) => {
-            format!("{} to {} bytes", thousands((*least).into()), thousands((*most).into()))
+            format!("{} to {} bytes", grouped((*least).into()), grouped((*most).into()))
         }
         (text, Sizes::Mix { .. }) => format!("mixed sizes ({text})"),
     }
 }
 
 fn count(count: u32, one: &str, many: &str) -> String {
-    format!("{} {}", thousands(count.into()), if count == 1 { one } else { many })
+    format!("{} {}", grouped(count.into()), if count == 1 { one } else { many })
 }
 
 /// A rate; with two digits after the point if it is no whole number.
 fn number(value: f64) -> String {
     let rounded = (value * 100.0).round() / 100.0;
-    let whole = thousands(rounded.trunc() as u64);
+    let whole = grouped(rounded.trunc() as u64);
     match format!("{:.2}", rounded.fract()).trim_end_matches('0') {
         "0." => whole,
         fraction => format!("{whole}{}", &fraction[1..]),
@@ -126,17 +127,4 @@ fn number(value: f64) -> String {
 
 fn seconds(length: Duration) -> String {
     format!("{} s", number(length.as_secs_f64()))
-}
-
-/// `1,234,567`.
-fn thousands(value: u64) -> String {
-    let digits = value.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

@@ -2,9 +2,10 @@
 
 use maud::{Markup, html};
 
+use crate::digits::grouped;
 use crate::ledger::Tally;
 use crate::metric::Metric;
-use crate::report::view::{self, Line, Table, count, is_headline, ratio_with_interval, remarks};
+use crate::report::view::{self, Line, Table, is_headline, ratio_with_interval, remarks};
 use crate::report::{Report, RunRecord, Section};
 use crate::statistics::Estimate;
 
@@ -164,7 +165,7 @@ fn books(report: &Report, section: &Section) -> Markup {
                         @for (title, figure) in rows {
                             tr {
                                 th scope="row" { (title) }
-                                @for (_, sums) in &sums { td class="number" { (count(figure(sums))) } }
+                                @for (_, sums) in &sums { td class="number" { (grouped(figure(sums))) } }
                             }
                         }
                     }
@@ -208,7 +209,7 @@ fn reasons(section: &Section) -> Markup {
     let of_run = |run: &crate::report::Run| {
         let record = run.record.as_ref()?;
         let named = |kind: &'static str, counts: &std::collections::BTreeMap<String, u64>| {
-            counts.iter().map(|(name, n)| format!("{kind} {name}: {}", count(*n))).collect::<Vec<_>>()
+            counts.iter().map(|(name, n)| format!("{kind} {name}: {}", grouped(*n))).collect::<Vec<_>>()
         };
         let parts = [
             named("failed,", &record.connects.failed),
