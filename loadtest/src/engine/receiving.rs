@@ -33,12 +33,21 @@ pub(super) struct Inbox {
     requests: Vec<(Header, usize)>,
     /// Senders whose packets arrived.
     arrived: Vec<(ClientIndex, UnderWay)>,
+    /// Slots of those that may send again.
+    opened: Vec<u32>,
 }
 
 impl Inbox {
     /// An empty one.
     pub(super) fn new(closed_loops: bool) -> Self {
-        Self { closed_loops, established: false, closed: false, requests: Vec::new(), arrived: Vec::new() }
+        Self {
+            closed_loops,
+            established: false,
+            closed: false,
+            requests: Vec::new(),
+            arrived: Vec::new(),
+            opened: Vec::new(),
+        }
     }
 }
 
@@ -212,15 +221,32 @@ impl Worker<'_> {
         }
         self.answer_requests(slot)?;
         self.flush(slot)?;
-        while let Some((sender, packet)) = self.inbox.arrived.pop() {
-            self.open_window(sender, packet)?;
-        }
+        self.open_windows()?;
         let closed = std::mem::take(&mut self.inbox.closed);
         match received {
             Err(error) => self.fail(slot, &Loss::of_protocol(&error)),
             Ok(()) if closed => self.fail(slot, &Loss::Closed),
             Ok(()) => Ok(()),
         }
+    }
+
+    /// Lets those send again whose packets arrived, each once for all of them.
+    fn open_windows(&mut self) -> Result<(), RunError> {
+        if self.inbox.arrived.is_empty() {
+            return Ok(());
+        }
+        let mut arrived = std::mem::take(&mut self.inbox.arrived);
+        let mut opened = std::mem::take(&mut self.inbox.opened);
+        opened.extend(arrived.drain(..).filter_map(|(sender, packet)| self.open_window(sender, packet)));
+        opened.sort_unstable();
+        opened.dedup();
+        for slot in opened.drain(..) {
+            self.pump(slot)?;
+        }
+        // Their memory is used again.
+        self.inbox.arrived = arrived;
+        self.inbox.opened = opened;
+        Ok(())
     }
 
     fn answer_requests(&mut self, slot: u32) -> Result<(), RunError> {

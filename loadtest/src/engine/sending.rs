@@ -224,17 +224,16 @@ impl Worker<'_> {
         self.pump(slot)
     }
 
-    /// A packet of a closed loop has arrived, or its answer has: the window opens again.
-    pub(super) fn open_window(&mut self, sender: ClientIndex, arrived: UnderWay) -> Result<(), RunError> {
+    /// A packet of a closed loop has arrived, or its answer has: the window opens again. The sender's slot, if it waited for it.
+    pub(super) fn open_window(&mut self, sender: ClientIndex, arrived: UnderWay) -> Option<u32> {
         let slot = self.slots.get(sender as usize).copied().unwrap_or(u32::MAX);
         // A sender in another worker gives its packets up; plans keep both ends together.
-        let Some(client) = self.clients.get_mut(slot as usize) else { return Ok(()) };
-        let Some(sender) = &mut client.sender else { return Ok(()) };
-        let Pace::Closed { under_way, .. } = &mut sender.pace else { return Ok(()) };
+        let sender = self.clients.get_mut(slot as usize)?.sender.as_mut()?;
+        let Pace::Closed { under_way, .. } = &mut sender.pace else { return None };
         // Nearly always the first. One that was given up is not there any more.
-        let Some(place) = under_way.iter().position(|packet| *packet == arrived) else { return Ok(()) };
+        let place = under_way.iter().position(|packet| *packet == arrived)?;
         under_way.remove(place);
-        self.pump(slot)
+        Some(slot)
     }
 
     /// Sends a request back where it came from.
