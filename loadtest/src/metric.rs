@@ -80,6 +80,21 @@ pub enum Better {
     Neither,
 }
 
+/// What a figure speaks of, and so what may spoil it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nature {
+    /// What a packet, a handshake or a client costs the server.
+    Cost,
+    /// How long something took.
+    Time,
+    /// How much got through.
+    Throughput,
+    /// Which part of something.
+    Share,
+    /// The run itself.
+    Run,
+}
+
 /// No metric has that name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("no figure is named {name}; there are {}", Metric::names())]
@@ -174,6 +189,33 @@ impl Metric {
             | Self::UncorrectedP99
             | Self::GeneratorCpuPerPacket
             | Self::GeneratorBusiest => Better::Neither,
+        }
+    }
+
+    /// What it speaks of.
+    pub fn nature(self) -> Nature {
+        match self {
+            Self::ServerCpuPerPacket
+            | Self::ServerResidentPerClient
+            | Self::ServerProportionalPerClient
+            | Self::ServerCpuPerConnect => Nature::Cost,
+            Self::LatencyP50
+            | Self::LatencyP90
+            | Self::LatencyP99
+            | Self::LatencyP999
+            | Self::LatencyMost
+            | Self::UncorrectedP99
+            | Self::ConnectP50
+            | Self::ConnectP99
+            | Self::OutageP50
+            | Self::OutageP95
+            | Self::OutageP99
+            | Self::OutageMost => Nature::Time,
+            Self::Delivered | Self::DeliveredMegabits | Self::ConnectsPerSecond | Self::Knee => {
+                Nature::Throughput
+            }
+            Self::LossShare | Self::Fairness | Self::ConnectFailures | Self::ServerCores => Nature::Share,
+            Self::Offered | Self::Sent | Self::GeneratorCpuPerPacket | Self::GeneratorBusiest => Nature::Run,
         }
     }
 

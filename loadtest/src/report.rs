@@ -119,12 +119,15 @@ pub struct Run {
 pub struct Summary {
     /// Whose.
     pub subject: String,
-    /// Rounds that count, of how many.
+    /// Rounds of which anything counts; an estimate has its own number.
     pub valid: u32,
     /// All rounds.
     pub rounds: u32,
     /// Per metric.
     pub estimates: Vec<(Metric, Estimate)>,
+    /// Metrics of which a round, and so the estimate, is only a lower bound.
+    #[serde(default)]
+    pub at_least: Vec<Metric>,
 }
 
 /// One subject beside the baseline.

@@ -23,6 +23,8 @@ use child::{Child, Home};
 
 /// How long a server has for its first answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// How long one that is said to run already is waited for.
+const FOUND_WITHIN: Duration = Duration::from_secs(2);
 /// How long one try for an answer takes at most.
 const TRY_WITHIN: Duration = Duration::from_secs(2);
 /// The pause between two tries. Too short to matter, long enough to leave a starting server its core.
@@ -75,9 +77,10 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// What is missing, or the end of what the server wrote if it ends or is silent for ten seconds.
+    /// What is missing, or the end of what the server wrote if it ends or is silent for ten seconds; two, if it runs already.
     pub fn start(recipe: &ServerRecipe, cores: &[usize]) -> Result<Self, ServerError> {
-        Self::start_within(recipe, cores, ANSWER_WITHIN)
+        let patience = if recipe.command.is_empty() { FOUND_WITHIN } else { ANSWER_WITHIN };
+        Self::start_within(recipe, cores, patience)
     }
 
     fn start_within(recipe: &ServerRecipe, cores: &[usize], patience: Duration) -> Result<Self, ServerError> {

@@ -6,16 +6,33 @@ use crate::comparison::{self, Row, Verdict};
 use crate::metric::{Figure, Metric};
 use crate::report::{Comparison, Run, Subject, Summary};
 use crate::statistics;
-use crate::validity::Doubt;
+use crate::validity::{Doubt, Standing};
 
 impl Run {
-    /// Whether it counts: it gave something, and nothing speaks against it that makes it about the tool.
+    /// Whether it counts: it gave something, and nothing speaks against all of it.
     pub fn counts(&self) -> bool {
         self.failure.is_none() && !self.doubts.iter().any(Doubt::is_fatal)
     }
+
+    /// What doubts leave of one of its figures.
+    pub fn standing(&self, metric: Metric) -> Standing {
+        if self.failure.is_some() {
+            return Standing::Spoilt;
+        }
+        let bound = self.knee.as_ref().is_some_and(|knee| knee.at_least) && metric == Metric::Knee;
+        let own = if bound { Standing::AtLeast } else { Standing::Counts };
+        self.doubts.iter().map(|doubt| doubt.leaves(metric)).fold(own, Standing::max)
+    }
+
+    /// Its figures that may be compared.
+    fn figures_that_count(&self) -> Vec<Figure> {
+        let figures = self.figures.iter().copied();
+        figures.filter(|figure| self.standing(figure.metric) < Standing::Spoilt).collect()
+    }
 }
 
-/// What the rounds of each subject say, in the order in which the subjects first ran. Only runs that [count](Run::counts).
+/// What the rounds of each subject say, in the order in which the subjects first ran. Only figures that no doubt
+/// [spoils](Standing::Spoilt).
 pub fn summarise(runs: &[Run], seed: u64) -> Vec<Summary> {
     subjects(runs).into_iter().map(|subject| summary(subject, runs, seed)).collect()
 }
@@ -45,51 +62,53 @@ fn subjects(runs: &[Run]) -> Vec<&str> {
 }
 
 fn summary(subject: &str, runs: &[Run], seed: u64) -> Summary {
-    let all = runs.iter().filter(|run| run.subject == subject);
-    let valid: Vec<&Run> = all.clone().filter(|run| run.counts()).collect();
-    let metrics: BTreeSet<Metric> =
-        valid.iter().flat_map(|run| &run.figures).map(|figure| figure.metric).collect();
-    let estimate = |metric| {
-        let figures = valid.iter().flat_map(|run| &run.figures).filter(|figure| figure.metric == metric);
-        let values: Vec<f64> = figures.map(|figure| figure.value).collect();
-        Some((metric, statistics::estimate(&values, seed)?))
+    let all: Vec<&Run> = runs.iter().filter(|run| run.subject == subject).collect();
+    let figures: Vec<Figure> = all.iter().flat_map(|run| run.figures_that_count()).collect();
+    let metrics: BTreeSet<Metric> = figures.iter().map(|figure| figure.metric).collect();
+    let estimate = |metric: &Metric| {
+        let values: Vec<f64> =
+            figures.iter().filter(|figure| figure.metric == *metric).map(|figure| figure.value).collect();
+        Some((*metric, statistics::estimate(&values, seed)?))
     };
     Summary {
         subject: subject.to_owned(),
-        valid: count(valid.len()),
-        rounds: count(all.count()),
-        estimates: metrics.into_iter().filter_map(estimate).collect(),
+        valid: count(all.iter().filter(|run| run.counts()).count()),
+        rounds: count(all.len()),
+        estimates: metrics.iter().filter_map(estimate).collect(),
+        at_least: metrics.iter().copied().filter(|metric| is_bound(&all, *metric)).collect(),
     }
 }
 
 fn rows(runs: &[Run], subject: &str, baseline: &str, seed: u64) -> Vec<Row> {
     let (subject, baseline): (Vec<&Run>, Vec<&Run>) = runs
         .iter()
-        .filter(|run| run.subject == subject && run.counts())
+        .filter(|run| run.subject == subject)
         .filter_map(|run| {
-            let beside =
-                |other: &&Run| other.subject == baseline && other.round == run.round && other.counts();
+            let beside = |other: &&Run| other.subject == baseline && other.round == run.round;
             Some((run, runs.iter().find(beside)?))
         })
         .unzip();
-    let mut rows = comparison::compare(&rounds(&subject), &rounds(&baseline), seed);
+    let figures =
+        |runs: &[&Run]| runs.iter().map(|run| run.figures_that_count()).collect::<Vec<Vec<Figure>>>();
+    let (ours, theirs) = (figures(&subject), figures(&baseline));
+    let mut rows = comparison::compare(&slices(&ours), &slices(&theirs), seed);
 
-    for row in rows.iter_mut().filter(|row| row.metric == Metric::Knee) {
-        row.verdict = of_bounds(row.verdict, is_bound(&subject), is_bound(&baseline));
+    for row in &mut rows {
+        row.verdict = of_bounds(row.verdict, is_bound(&subject, row.metric), is_bound(&baseline, row.metric));
     }
     rows
 }
 
-fn rounds<'a>(runs: &[&'a Run]) -> Vec<&'a [Figure]> {
-    runs.iter().map(|run| run.figures.as_slice()).collect()
+fn slices(figures: &[Vec<Figure>]) -> Vec<&[Figure]> {
+    figures.iter().map(Vec::as_slice).collect()
 }
 
-/// Whether a knee among these is only a lower bound.
-fn is_bound(runs: &[&Run]) -> bool {
-    runs.iter().any(|run| run.knee.as_ref().is_some_and(|knee| knee.at_least))
+/// Whether one of these runs' figures is only a lower bound.
+fn is_bound(runs: &[&Run], metric: Metric) -> bool {
+    runs.iter().any(|run| run.figure(metric).is_some() && run.standing(metric) == Standing::AtLeast)
 }
 
-/// What is left of a verdict on knees of which one, or both, may be higher than was found.
+/// What is left of a verdict on figures of which one, or both, may be higher than was found.
 fn of_bounds(verdict: Verdict, subject_may_be_higher: bool, baseline_may_be_higher: bool) -> Verdict {
     let stands = match verdict {
         Verdict::Better => !baseline_may_be_higher,
@@ -139,7 +158,7 @@ mod tests {
     }
 
     fn spoilt(run: Run) -> Run {
-        Run { doubts: vec![Doubt::GeneratorBusy { share: 0.9 }], ..run }
+        Run { doubts: vec![Doubt::RateMissed { due: 2.0, sent: 1.0 }], ..run }
     }
 
     #[test]
@@ -153,6 +172,49 @@ mod tests {
         assert_eq!(summaries[0].estimates.len(), 1);
         let (metric, estimate) = summaries[0].estimates[0];
         assert_eq!((metric, estimate.median, estimate.rounds), (Metric::Delivered, 1.5, 2));
+    }
+
+    #[test]
+    fn a_busy_generator_leaves_costs_and_makes_rates_lower_bounds() {
+        let figures = [Metric::Delivered, Metric::LatencyP99, Metric::ServerCpuPerPacket]
+            .map(|metric| Figure { metric, value: 5.0 });
+        let busy = vec![Doubt::GeneratorBusy { share: 0.9 }];
+        let runs = [Run { figures: figures.to_vec(), doubts: busy, ..run("ferry", 0, 0.0) }];
+        let summary = &summarise(&runs, 0)[0];
+        let metrics: Vec<Metric> = summary.estimates.iter().map(|(metric, _)| *metric).collect();
+        assert_eq!(metrics, [Metric::Delivered, Metric::ServerCpuPerPacket]);
+        assert_eq!((summary.valid, summary.at_least.as_slice()), (1, [Metric::Delivered].as_slice()));
+    }
+
+    #[test]
+    fn a_late_generator_leaves_all_but_times() {
+        let figures = [Metric::Delivered, Metric::LossShare, Metric::LatencyP50, Metric::ServerCpuPerPacket]
+            .map(|metric| Figure { metric, value: 5.0 });
+        let late = vec![Doubt::GeneratorLate { share: 0.02 }];
+        let runs = [Run { figures: figures.to_vec(), doubts: late, ..run("ferry", 0, 0.0) }];
+        let summary = &summarise(&runs, 0)[0];
+        let metrics: Vec<Metric> = summary.estimates.iter().map(|(metric, _)| *metric).collect();
+        assert_eq!(metrics, [Metric::Delivered, Metric::LossShare, Metric::ServerCpuPerPacket]);
+        assert_eq!(summary.at_least, []);
+    }
+
+    #[test]
+    fn a_rate_that_the_generator_held_down_never_wins_by_what_is_not_known() {
+        let verdict = |ours: f64, ours_busy: bool, theirs: f64, theirs_busy: bool| {
+            let of = |name, rate, busy: bool, round| Run {
+                doubts: busy.then_some(Doubt::GeneratorBusy { share: 0.9 }).into_iter().collect(),
+                ..run(name, round, rate)
+            };
+            let runs: Vec<Run> = (0..3)
+                .flat_map(|round| {
+                    [of("ferry", ours, ours_busy, round), of("derper", theirs, theirs_busy, round)]
+                })
+                .collect();
+            compare(&runs, &servers(), "derper", 0)[0].rows[0].verdict
+        };
+        assert_eq!(verdict(200.0, true, 100.0, false), Verdict::Better);
+        assert_eq!(verdict(200.0, true, 100.0, true), Verdict::Unclear);
+        assert_eq!(verdict(100.0, true, 200.0, false), Verdict::Unclear);
     }
 
     #[test]

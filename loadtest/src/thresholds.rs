@@ -77,7 +77,7 @@ mod tests {
 
     fn summary(metric: Metric, median: f64) -> Summary {
         let estimates = vec![(metric, estimate(median))];
-        Summary { subject: "ferry".to_owned(), valid: 3, rounds: 3, estimates }
+        Summary { subject: "ferry".to_owned(), valid: 3, rounds: 3, estimates, at_least: Vec::new() }
     }
 
     fn comparison(metric: Metric, subject: f64, baseline: f64) -> Comparison {

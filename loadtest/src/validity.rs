@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::figures::MainTraffic;
 use crate::ledger::{self, FlowTally, Tally};
+use crate::metric::{Metric, Nature};
 use crate::outcome::Outcome;
 use crate::server::Counters;
 use crate::shape::Shape;
@@ -71,20 +72,45 @@ pub enum Doubt {
     Interrupted,
 }
 
+/// What doubts leave of a figure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// It says what it says.
+    Counts,
+    /// The server did this much, and might have done more had it been asked to.
+    AtLeast,
+    /// It says more about the tool than about the server.
+    Spoilt,
+}
+
 impl Doubt {
-    /// Whether the figures say more about the tool than about the server: such a run is not compared.
+    /// What it leaves of a figure.
     ///
-    /// Lost connections and odd counters are not fatal: a server must not get rid of its bad rounds.
-    pub fn is_fatal(&self) -> bool {
-        match self {
-            Self::GeneratorBusy { .. }
-            | Self::GeneratorLate { .. }
-            | Self::RateMissed { .. }
-            | Self::Books { .. }
-            | Self::Interrupted => true,
-            Self::FewSamples { count } => *count < SAMPLES_LEAST,
-            Self::Connections { .. } | Self::Counters { .. } => false,
+    /// A tool that was busy shows neither how long things took nor how much would have got through, and one that was late adds
+    /// its own delay to every time; but what a packet cost the server is as true as before, for a server with less to do has
+    /// less to share a wake-up or a write between. Lost connections and odd counters spoil nothing: a server must not get rid of
+    /// its bad rounds.
+    pub fn leaves(&self, metric: Metric) -> Standing {
+        match (self, metric.nature()) {
+            (Self::Connections { .. } | Self::Counters { .. }, _) => Standing::Counts,
+            (Self::FewSamples { count }, _) if *count >= SAMPLES_LEAST => Standing::Counts,
+            (Self::GeneratorBusy { .. } | Self::GeneratorLate { .. }, Nature::Cost | Nature::Run) => {
+                Standing::Counts
+            }
+            (Self::GeneratorLate { .. }, Nature::Throughput | Nature::Share) => Standing::Counts,
+            (Self::GeneratorBusy { .. }, Nature::Throughput) => Standing::AtLeast,
+            _ => Standing::Spoilt,
         }
+    }
+
+    /// Whether it spoils every figure: such a run is not compared at all.
+    pub fn is_fatal(&self) -> bool {
+        Metric::all().iter().all(|metric| self.leaves(*metric) == Standing::Spoilt)
+    }
+
+    /// Whether it leaves every figure as it is.
+    pub fn is_note(&self) -> bool {
+        Metric::all().iter().all(|metric| self.leaves(*metric) == Standing::Counts)
     }
 
     /// Whether packets are unaccounted for: a fault of the tool or of the server's counters.
@@ -104,15 +130,15 @@ impl fmt::Display for Doubt {
             Self::GeneratorBusy { share } => {
                 write!(
                     f,
-                    "the load generator was the limit: a thread of it was busy for {:.0} % of the window; \
-                     offer less, or give it more threads",
+                    "the load generator was the limit: a thread of it was busy for {:.0} % of the window, and only costs are \
+                     compared; offer less, or give it more threads",
                     share * 100.0
                 )
             }
             Self::GeneratorLate { share } => {
                 write!(
                     f,
-                    "the load generator came to {:.1} % of the packets more than 1 ms late; \
+                    "the load generator came to {:.1} % of the packets more than 1 ms late, and no times are compared; \
                      offer less, or give it cores of its own",
                     share * 100.0
                 )

@@ -218,15 +218,19 @@ impl Workload {
         Some(other)
     }
 
-    /// The same shape as a closed loop, with so many packets under way per sender; None if it is about more than packets that are
-    /// relayed. For finding out what the tool itself can do.
-    pub fn with_window(&self, window: u32) -> Option<Self> {
+    /// The same shape as a closed loop, with at most `under_way` packets under way, and at least one per sender but no more than
+    /// `window`; None if it is about more than packets that are relayed. For finding out what the tool itself can do.
+    pub fn closed_loop(&self, window: u32, under_way: u32) -> Option<Self> {
         let mut other = self.clone();
+        let closed = |senders: u32| Pace::Closed { window: (under_way / senders.max(1)).clamp(1, window) };
         match &mut other {
-            Self::Pairs { traffic, .. }
-            | Self::FanIn { traffic, .. }
-            | Self::FanOut { traffic, .. }
-            | Self::AllToAll { traffic, .. } => traffic.pace = Pace::Closed { window },
+            Self::Pairs { traffic, pairs, both_ways } => {
+                traffic.pace = closed(if *both_ways { pairs.saturating_mul(2) } else { *pairs });
+            }
+            Self::FanIn { traffic, senders: count } | Self::AllToAll { traffic, clients: count, .. } => {
+                traffic.pace = closed(*count);
+            }
+            Self::FanOut { traffic, .. } => traffic.pace = closed(1),
             Self::RequestReply { .. }
             | Self::Idle { .. }
             | Self::ConnectionStorm { .. }

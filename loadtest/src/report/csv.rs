@@ -3,13 +3,14 @@
 use csv::{Terminator, Writer, WriterBuilder};
 
 use crate::metric::Metric;
+use crate::validity::Standing;
 
 use super::{Report, Run};
 
 /// The columns.
 const HEADER: [&str; 7] = ["workload", "subject", "round", "metric", "value", "unit", "valid"];
 
-/// The report as CSV (RFC 4180, lines end with CR LF). Rounds count from 0, `valid` is false for a run that is not compared;
+/// The report as CSV (RFC 4180, lines end with CR LF). Rounds count from 0, `valid` is false for a figure that is not compared;
 /// values are in the metric's unit, shares have none. A run that failed has no figures and no rows.
 pub fn render(report: &Report) -> String {
     let bytes = table(report).expect("memory takes every row, and all rows are as long as the header");
@@ -29,11 +30,11 @@ fn table(report: &Report) -> Result<Vec<u8>, csv::Error> {
 
 fn write_run(writer: &mut Writer<Vec<u8>>, workload: &str, run: &Run) -> Result<(), csv::Error> {
     let round = run.round.to_string();
-    let valid = run.counts().to_string();
     for figure in &run.figures {
         let metric = name(figure.metric);
         let value = figure.value.to_string();
         let unit = figure.metric.unit();
+        let valid = (run.standing(figure.metric) < Standing::Spoilt).to_string();
         writer.write_record([workload, &run.subject, &round, &metric, &value, unit, &valid])?;
     }
     Ok(())

@@ -4,9 +4,8 @@ mod table;
 mod wrap;
 
 use crate::comparison::{Row, Verdict};
-use crate::statistics::Estimate;
 
-use super::view::{self, Line};
+use super::view::{self, Line, Value, Weight};
 use super::words::{Finding, judgements, left_out};
 use super::{Report, Section, ThresholdResult, verdict_word};
 use table::{Cell, Paint, Table};
@@ -93,15 +92,14 @@ fn figures(table: &view::Table<'_>, other: Option<usize>, colour: bool) -> Vec<S
 }
 
 fn figure_row(table: &view::Table<'_>, line: &Line<'_>, other: Option<usize>) -> Vec<Cell> {
-    let value = |estimate: Option<&Estimate>| {
-        estimate.map_or_else(|| "–".to_owned(), |e| line.metric.format(e.median))
-    };
+    let value =
+        |value: Option<Value<'_>>| value.map_or_else(|| "–".to_owned(), |value| value.median(line.metric));
     let mut cells = vec![Cell::plain(line.metric.title())];
     if table.baseline.is_some() {
         cells.push(Cell::plain(value(line.baseline)));
     }
-    if let Some((estimate, row)) = other.and_then(|other| line.others.get(other)) {
-        cells.push(Cell::plain(value(*estimate)));
+    if let Some((figure, row)) = other.and_then(|other| line.others.get(other)) {
+        cells.push(Cell::plain(value(*figure)));
         if table.baseline.is_some() {
             let ratio = row.and_then(|row| row.ratio.as_ref()).map(view::ratio_with_interval);
             cells.push(Cell::plain(ratio.unwrap_or_default()));
@@ -145,7 +143,11 @@ fn knee_line(section: &Section, subject: &str) -> Option<String> {
 fn doubts(section: &Section, colour: bool) -> Vec<String> {
     let remarks = view::remarks(section);
     let line = |remark: &view::Remark| {
-        let (mark, paint) = if remark.fatal { ("not compared", Paint::Bad) } else { ("note", Paint::Faint) };
+        let (mark, paint) = match remark.weight {
+            Weight::All => ("not compared", Paint::Bad),
+            Weight::Some => ("in part", Paint::Bad),
+            Weight::None => ("note", Paint::Faint),
+        };
         format!("  {} {}: {}", Paint::on(paint, mark, colour), remark.run, remark.what)
     };
     let mut lines: Vec<String> = remarks.iter().take(REMARKS_MOST).map(line).collect();

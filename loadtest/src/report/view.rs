@@ -4,6 +4,7 @@ use crate::comparison::{Row, Verdict};
 use crate::knee::Knee;
 use crate::metric::{Better, Metric};
 use crate::statistics::Estimate;
+use crate::validity::Doubt;
 
 use super::{Report, Section};
 
@@ -83,11 +84,29 @@ pub(super) struct Line<'a> {
     /// Which.
     pub(super) metric: Metric,
     /// The baseline's.
-    pub(super) baseline: Option<&'a Estimate>,
+    pub(super) baseline: Option<Value<'a>>,
     /// The others', each beside the baseline, in the table's order.
-    pub(super) others: Vec<(Option<&'a Estimate>, Option<&'a Row>)>,
+    pub(super) others: Vec<(Option<Value<'a>>, Option<&'a Row>)>,
     /// The null server's.
-    pub(super) null: Option<&'a Estimate>,
+    pub(super) null: Option<Value<'a>>,
+}
+
+/// One metric of one subject.
+#[derive(Clone, Copy)]
+pub(super) struct Value<'a> {
+    /// Over its rounds.
+    pub(super) estimate: &'a Estimate,
+    /// It may be more.
+    at_least: bool,
+}
+
+impl Value<'_> {
+    /// For people: `41,647/s`, `≥ 41,647/s`.
+    pub(super) fn median(&self, metric: Metric) -> String {
+        let median = metric.format(self.estimate.median);
+        // A knee says so itself, round by round.
+        if self.at_least && metric != Metric::Knee { format!("≥ {median}") } else { median }
+    }
 }
 
 impl<'a> Table<'a> {
@@ -106,18 +125,18 @@ impl<'a> Table<'a> {
             .collect();
         metrics.sort_unstable();
         metrics.dedup();
-        let estimate =
-            |name: &str, metric| section.summary(name).and_then(|summary| summary.estimate(metric));
+        let value = |name: &str, metric| {
+            let summary = section.summary(name)?;
+            Some(Value { estimate: summary.estimate(metric)?, at_least: summary.at_least.contains(&metric) })
+        };
         let line = |metric| Line {
             metric,
-            baseline: baseline.and_then(|name| estimate(name, metric)),
+            baseline: baseline.and_then(|name| value(name, metric)),
             others: others
                 .iter()
-                .map(|name| {
-                    (estimate(name, metric), section.comparison(name).and_then(|rows| rows.row(metric)))
-                })
+                .map(|name| (value(name, metric), section.comparison(name).and_then(|rows| rows.row(metric))))
                 .collect(),
-            null: null.and_then(|name| estimate(name, metric)),
+            null: null.and_then(|name| value(name, metric)),
         };
         let lines = metrics.into_iter().map(line).collect();
         Self { baseline, others, null, lines }
@@ -135,19 +154,40 @@ pub(super) struct Remark {
     pub(super) run: String,
     /// In words.
     pub(super) what: String,
-    /// The run is not compared.
-    pub(super) fatal: bool,
+    /// What it means for the run.
+    pub(super) weight: Weight,
+}
+
+/// How much of a run a remark spoils.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Weight {
+    /// All of it: the run is not compared.
+    All,
+    /// Some of its figures.
+    Some,
+    /// None.
+    None,
+}
+
+impl Weight {
+    fn of(doubt: &Doubt) -> Self {
+        match (doubt.is_fatal(), doubt.is_note()) {
+            (true, _) => Self::All,
+            (false, true) => Self::None,
+            (false, false) => Self::Some,
+        }
+    }
 }
 
 /// Every failure and doubt of `section`, in the runs' order.
 pub(super) fn remarks(section: &Section) -> Vec<Remark> {
     let of_run = |run: &super::Run| {
         let name = run_name(&run.subject, run.round);
-        let failure = run.failure.iter().map(|what| (format!("failed: {what}"), true));
-        let doubts = run.doubts.iter().map(|doubt| (doubt.to_string(), doubt.is_fatal()));
+        let failure = run.failure.iter().map(|what| (format!("failed: {what}"), Weight::All));
+        let doubts = run.doubts.iter().map(|doubt| (doubt.to_string(), Weight::of(doubt)));
         failure
             .chain(doubts)
-            .map(|(what, fatal)| Remark { run: name.clone(), what, fatal })
+            .map(|(what, weight)| Remark { run: name.clone(), what, weight })
             .collect::<Vec<_>>()
     };
     section.runs.iter().flat_map(of_run).collect()

@@ -6,6 +6,7 @@ use crate::metric::Metric;
 
 use super::view::{HEADLINES, headlines, ratio};
 use super::{Comparison, Report};
+use crate::validity::Doubt;
 
 /// What there is to say about one subject beside the baseline.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,22 +117,24 @@ fn lead(rows: &[(&str, &Row)], subject: &str, baseline: &str) -> Option<String> 
     Some(format!("{subject} {} and {last}.", others.join(", ")))
 }
 
-/// How many runs were not compared, and why in general; None if all were.
+/// How many runs were not compared, or in part only, and why in general; None if all were.
 pub(super) fn left_out(report: &Report) -> Option<String> {
     let runs = report.sections.iter().flat_map(|section| &section.runs);
     let all = runs.clone().count();
     let failed = runs.clone().filter(|run| run.failure.is_some()).count();
-    let left_out = runs.filter(|run| !run.counts()).count();
-    if left_out == 0 {
+    let left_out = runs.clone().filter(|run| !run.counts()).count();
+    let in_part = runs.filter(|run| run.counts() && !run.doubts.iter().all(Doubt::is_note)).count();
+    if left_out + in_part == 0 {
         return None;
     }
     let are = if left_out == 1 { "is" } else { "are" };
     let failed = if failed == 0 { String::new() } else { format!(" ({failed} failed)") };
     Some(format!(
-        "{} of {} runs {are} not compared{failed}: where the tool was the limit, its figures would say nothing about the server. \
-         The workloads have the reasons.",
+        "{} of {} runs {are} not compared{failed}, {} in part only: where the tool was the limit, its figures would say nothing \
+         about the server. The workloads have the reasons.",
         grouped(left_out as u64),
-        grouped(all as u64)
+        grouped(all as u64),
+        grouped(in_part as u64)
     ))
 }
 

@@ -464,3 +464,22 @@ fn frame() -> Frame {
     };
     Frame { target, run: 1, seed: 2, phases, threads: 1, cores: Vec::new(), coalesce: false }
 }
+
+#[test]
+fn a_closed_loop_has_a_deep_window_until_many_senders_share_it() {
+    let traffic = || Traffic { pace: Pace::constant(1_000.0), size: "100".parse().unwrap() };
+    let pairs = |pairs, both_ways| Workload::Pairs { pairs, both_ways, traffic: traffic() };
+    let window = |workload: Workload| {
+        let Some(Workload::Pairs { traffic, .. } | Workload::FanOut { traffic, .. }) =
+            workload.closed_loop(64, 1_024)
+        else {
+            panic!("another shape")
+        };
+        traffic.pace
+    };
+    assert_eq!(window(pairs(10, false)), Pace::Closed { window: 64 });
+    assert_eq!(window(pairs(16, true)), Pace::Closed { window: 32 });
+    assert_eq!(window(pairs(5_000, false)), Pace::Closed { window: 1 });
+    assert_eq!(window(Workload::FanOut { receivers: 100, traffic: traffic() }), Pace::Closed { window: 64 });
+    assert_eq!(Workload::Idle { clients: 5 }.closed_loop(64, 1_024), None);
+}

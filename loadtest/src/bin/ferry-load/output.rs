@@ -74,7 +74,7 @@ pub(crate) fn exit_code(report: &Report) -> u8 {
     if runs().any(|run| run.failure.is_some() || run.doubts.iter().any(Doubt::is_about_counting)) {
         return FAILED;
     }
-    if runs().any(|run| run.doubts.iter().any(Doubt::is_fatal)) { UNFIT } else { DONE }
+    if runs().all(|run| run.doubts.iter().all(Doubt::is_note)) { DONE } else { UNFIT }
 }
 
 /// One line to standard error.

@@ -6,7 +6,9 @@ mod time;
 
 use maud::{Markup, html};
 
+use crate::metric::Metric;
 use crate::report::{Report, Run, RunRecord, Section};
+use crate::validity::Standing;
 
 use super::plot::{Colour, Plot};
 
@@ -46,10 +48,11 @@ pub(super) fn render(report: &Report, section: &Section, id: &str) -> Markup {
     }
 }
 
-/// The runs of `subject` that are drawn: those that count, or all if none does. None if it did not take part.
+/// The runs of `subject` whose times are drawn: those whose times count, or all if none does. None if it did not take part.
 fn shown<'a>(report: &Report, section: &'a Section, subject: &'a str) -> Option<Shown<'a>> {
     let all: Vec<&Run> = section.runs_of(subject).filter(|run| run.failure.is_none()).collect();
-    let counted: Vec<&Run> = all.iter().copied().filter(|run| run.counts()).collect();
+    let counted: Vec<&Run> =
+        all.iter().copied().filter(|run| run.standing(Metric::LatencyP50) < Standing::Spoilt).collect();
     let runs = if counted.is_empty() { all } else { counted };
     (!runs.is_empty()).then(|| Shown { name: subject, colour: super::colour(report, subject), runs })
 }

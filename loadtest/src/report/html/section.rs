@@ -5,9 +5,8 @@ use maud::{Markup, html};
 use crate::digits::grouped;
 use crate::ledger::Tally;
 use crate::metric::Metric;
-use crate::report::view::{self, Line, Table, is_headline, ratio_with_interval, remarks};
+use crate::report::view::{self, Line, Table, Value, Weight, is_headline, ratio_with_interval, remarks};
 use crate::report::{Report, RunRecord, Section};
-use crate::statistics::Estimate;
 
 use super::overview::chip;
 use super::{bars, charts, named};
@@ -31,12 +30,20 @@ pub(super) fn render(report: &Report, section: &Section, index: usize) -> Markup
 
 /// What speaks against runs: what is not compared stands out, notes fold away if there are many.
 fn doubts(section: &Section) -> Markup {
-    let (fatal, notes): (Vec<_>, Vec<_>) = remarks(section).into_iter().partition(|remark| remark.fatal);
+    let of =
+        |weight| remarks(section).into_iter().filter(|remark| remark.weight == weight).collect::<Vec<_>>();
+    let (fatal, partial, notes) = (of(Weight::All), of(Weight::Some), of(Weight::None));
     html! {
         @if !fatal.is_empty() {
             div class="alert" {
                 p { strong { (super::plural(fatal.len(), "reason")) " not to compare runs" } }
                 ul { @for remark in &fatal { li { (remark.run) ": " (remark.what) } } }
+            }
+        }
+        @if !partial.is_empty() {
+            details class="notes" open[partial.len() <= 4] {
+                summary { (super::plural(partial.len(), "reason")) " to compare runs in part only" }
+                ul { @for remark in &partial { li { (remark.run) ": " (remark.what) } } }
             }
         }
         @if !notes.is_empty() {
@@ -101,8 +108,8 @@ fn figure_row(table: &Table<'_>, line: &Line<'_>) -> Markup {
         tr class=[(!is_headline(line.metric)).then_some("minor")] {
             th scope="row" { (line.metric.title()) }
             @if table.baseline.is_some() { (value(line.metric, line.baseline)) }
-            @for (estimate, row) in &line.others {
-                (value(line.metric, *estimate))
+            @for (figure, row) in &line.others {
+                (value(line.metric, *figure))
                 @if table.baseline.is_some() {
                     td class="number" { @if let Some(ratio) = row.and_then(|row| row.ratio.as_ref()) { (ratio_with_interval(ratio)) } }
                     td { @if let Some(row) = row { (chip(row)) } }
@@ -113,10 +120,11 @@ fn figure_row(table: &Table<'_>, line: &Line<'_>) -> Markup {
     }
 }
 
-fn value(metric: Metric, estimate: Option<&Estimate>) -> Markup {
-    let Some(estimate) = estimate else { return html! { td class="number" { "–" } } };
+fn value(metric: Metric, value: Option<Value<'_>>) -> Markup {
+    let Some(value) = value else { return html! { td class="number" { "–" } } };
+    let estimate = value.estimate;
     let interval = format!("95 %: {} to {}", metric.format(estimate.low), metric.format(estimate.high));
-    html! { td class="number" title=[(estimate.rounds > 1).then_some(interval)] { (metric.format(estimate.median)) } }
+    html! { td class="number" title=[(estimate.rounds > 1).then_some(interval)] { (value.median(metric)) } }
 }
 
 /// Sums over a subject's runs.

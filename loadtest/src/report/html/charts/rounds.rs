@@ -4,7 +4,8 @@ use crate::metric::Metric;
 use crate::report::html::plot::{Axis, Colour, Layer, Plot, Size, Stroke};
 use crate::report::html::scale::{Spread, Unit};
 use crate::report::view::{Table, is_headline, is_the_loads};
-use crate::report::{Report, Section};
+use crate::report::{Report, Run, Section};
+use crate::validity::Standing;
 
 /// Plots of one workload.
 const PLOTS_MOST: usize = 8;
@@ -70,7 +71,8 @@ fn dots(
     shift: f64,
 ) -> [Layer; 2] {
     let of = |counts: bool| {
-        let runs = section.runs_of(subject).filter(move |run| run.counts() == counts);
+        let stands = move |run: &&Run| (run.standing(metric) < Standing::Spoilt) == counts;
+        let runs = section.runs_of(subject).filter(stands);
         runs.filter_map(|run| Some((f64::from(run.round + 1) + shift, run.figure(metric)? * factor)))
             .collect()
     };
