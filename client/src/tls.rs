@@ -22,9 +22,10 @@ pub enum Trust {
 
 /// A TLS configuration for connections to relays; `resumption` keeps session tickets and uses them.
 ///
-/// DERP has no ALPN: none is offered, as by Tailscale's client.
+/// DERP has no ALPN: none is offered, as by Tailscale's client. Ciphers are offered in that client's order: what a relay
+/// prefers of them is then what it prefers with any other node.
 pub fn client_config(trust: &Trust, resumption: bool) -> Result<Arc<ClientConfig>, Error> {
-    let crypto = Arc::new(provider::default_provider());
+    let crypto = Arc::new(crypto());
     let verifier: Arc<dyn ServerCertVerifier> = match trust {
         Trust::Roots(roots) => {
             WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(&crypto))
@@ -43,6 +44,36 @@ pub fn client_config(trust: &Trust, resumption: bool) -> Result<Arc<ClientConfig
         config.resumption = Resumption::disabled();
     }
     Ok(Arc::new(config))
+}
+
+/// rustls' cryptography with Go's order of TLS 1.3 ciphers (`crypto/tls`): AES-128-GCM first where the processor has AES, ChaCha20
+/// where it has not. AES-256-GCM, which rustls puts first, also makes the handshake's hash SHA-384, for which processors have no
+/// instructions.
+fn crypto() -> CryptoProvider {
+    use provider::cipher_suite::{
+        TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
+    };
+
+    let mut crypto = provider::default_provider();
+    crypto.cipher_suites.retain(|suite| suite.tls13().is_none());
+    let ciphers = if has_aes() {
+        [TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256]
+    } else {
+        [TLS13_CHACHA20_POLY1305_SHA256, TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384]
+    };
+    crypto.cipher_suites.splice(0..0, ciphers);
+    crypto
+}
+
+/// Whether the processor has instructions for AES-GCM.
+fn has_aes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("aes")
+        && std::arch::is_aarch64_feature_detected!("pmull");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    return false;
 }
 
 /// Believes who holds the key of a certificate: of this one, or of any.
@@ -88,5 +119,32 @@ impl ServerCertVerifier for HolderOf {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.crypto.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::CipherSuite;
+
+    use super::*;
+
+    #[test]
+    fn ciphers_are_offered_in_the_order_of_go() {
+        let suites: Vec<CipherSuite> = crypto()
+            .cipher_suites
+            .iter()
+            .filter(|suite| suite.tls13().is_some())
+            .map(|suite| suite.suite())
+            .collect();
+        let (aes, chacha) =
+            (CipherSuite::TLS13_AES_128_GCM_SHA256, CipherSuite::TLS13_CHACHA20_POLY1305_SHA256);
+        assert_eq!(suites.len(), 3);
+        assert_eq!(suites[0], if has_aes() { aes } else { chacha });
+        assert!(suites.contains(&CipherSuite::TLS13_AES_256_GCM_SHA384));
+        assert_eq!(
+            crypto().cipher_suites.len(),
+            provider::default_provider().cipher_suites.len(),
+            "TLS 1.2's are all there"
+        );
     }
 }
