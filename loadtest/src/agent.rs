@@ -505,6 +505,7 @@ mod tests {
             threads: 1,
             cores: Vec::new(),
             coalesce: false,
+            stay_awake: false,
         }
     }
 }

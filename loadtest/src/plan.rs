@@ -47,6 +47,10 @@ pub struct Plan {
     /// Several frames that are due at once for one connection share a write. Off, every frame is a write of its own, as with
     /// Tailscale's client.
     pub coalesce: bool,
+    /// Worker threads never sleep while there is traffic: on a virtual machine that shares its processors with others, a core that
+    /// went idle may get its turn again only milliseconds later. For cores that the load has for itself.
+    #[serde(default)]
+    pub stay_awake: bool,
 }
 
 /// The relay that is asked.

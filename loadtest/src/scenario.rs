@@ -59,6 +59,8 @@ pub struct RunSettings {
     pub cool_down: f64,
     /// Frames due at once for one connection share a write.
     pub coalesce: bool,
+    /// The generator's threads never sleep while there is traffic.
+    pub stay_awake: bool,
 }
 
 impl Default for RunSettings {
@@ -73,6 +75,7 @@ impl Default for RunSettings {
             drain: 2.0,
             cool_down: 0.5,
             coalesce: false,
+            stay_awake: false,
         }
     }
 }

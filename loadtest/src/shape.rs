@@ -131,6 +131,7 @@ pub(crate) mod tests {
             threads: 1,
             cores: Vec::new(),
             coalesce: false,
+            stay_awake: false,
         }
     }
 
@@ -156,6 +157,7 @@ pub(crate) mod tests {
             interval: Duration::from_secs(1),
             threads: 1,
             cores: Vec::new(),
+            stay_awake: false,
         }
     }
 

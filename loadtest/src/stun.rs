@@ -103,6 +103,9 @@ pub struct StunPlan {
     pub threads: u32,
     /// Their cores.
     pub cores: Vec<usize>,
+    /// They never sleep while there is traffic; see [`Plan::stay_awake`](crate::plan::Plan::stay_awake).
+    #[serde(default)]
+    pub stay_awake: bool,
 }
 
 /// Why a load was not, or not wholly, put on a server.

@@ -16,11 +16,14 @@ impl Run {
 
     /// What doubts leave of one of its figures.
     pub fn standing(&self, metric: Metric) -> Standing {
-        if self.failure.is_some() {
-            return Standing::Spoilt;
-        }
-        let bound = self.knee.as_ref().is_some_and(|knee| knee.at_least) && metric == Metric::Knee;
-        let own = if bound { Standing::AtLeast } else { Standing::Counts };
+        let own = match &self.knee {
+            _ if self.failure.is_some() => Standing::Spoilt,
+            None => Standing::Counts,
+            // The other figures were taken next below each server's own knee: not at the same load.
+            Some(_) if metric != Metric::Knee => Standing::Spoilt,
+            Some(knee) if knee.at_least => Standing::AtLeast,
+            Some(_) => Standing::Counts,
+        };
         self.doubts.iter().map(|doubt| doubt.leaves(metric)).fold(own, Standing::max)
     }
 
@@ -259,6 +262,18 @@ mod tests {
         let comparisons = compare(&runs, &servers(), "derper", 0);
         assert_eq!((comparisons.len(), comparisons[0].rows.len()), (1, 0));
         assert_eq!(compare(&[], &servers(), "derper", 0), []);
+    }
+
+    #[test]
+    fn of_searches_nothing_but_the_knee_is_compared() {
+        let at_knee = |name, rate| {
+            let mut run = knee_run(name, 0, rate, false);
+            run.figures.push(Figure { metric: Metric::LatencyP99, value: 5.0 });
+            run
+        };
+        let runs = [at_knee("ferry", 200.0), at_knee("derper", 100.0)];
+        let rows = &compare(&runs, &servers(), "derper", 0)[0].rows;
+        assert_eq!(rows.iter().map(|row| row.metric).collect::<Vec<_>>(), [Metric::Knee]);
     }
 
     #[test]

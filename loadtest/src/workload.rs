@@ -168,6 +168,8 @@ pub struct Frame {
     pub cores: Vec<usize>,
     /// See [`Plan::coalesce`].
     pub coalesce: bool,
+    /// See [`Plan::stay_awake`].
+    pub stay_awake: bool,
 }
 
 impl Workload {
@@ -192,6 +194,7 @@ impl Workload {
             threads: frame.threads,
             cores: frame.cores,
             coalesce: frame.coalesce,
+            stay_awake: frame.stay_awake,
         })
     }
 

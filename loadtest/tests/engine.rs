@@ -511,6 +511,7 @@ fn plan(server: &NullHandle, secure: bool) -> Plan {
         threads: 1,
         cores: Vec::new(),
         coalesce: false,
+        stay_awake: false,
     }
 }
 

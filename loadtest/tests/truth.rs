@@ -356,6 +356,7 @@ fn plan(clients: Vec<ClientPlan>) -> Plan {
         threads: 1,
         cores: Vec::new(),
         coalesce: false,
+        stay_awake: false,
     }
 }
 

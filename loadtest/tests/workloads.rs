@@ -243,5 +243,6 @@ fn frame(address: SocketAddr, secure: bool, phases: Phases) -> Frame {
         threads: 2,
         cores: Vec::new(),
         coalesce: false,
+        stay_awake: false,
     }
 }

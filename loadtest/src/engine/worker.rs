@@ -32,9 +32,6 @@ pub(super) const WAKER: Token = Token(usize::MAX - 1);
 const EVENTS: usize = 1024;
 /// Deadlines met before sockets get their turn again. Whoever is behind catches up, but reads meanwhile.
 const DEADLINES_PER_TURN: usize = 64;
-/// What is nearer than this is not slept for: on a virtual machine, going to sleep and waking up takes 15 to 20 µs of the processor's
-/// time, and more until the thread runs.
-const SPIN: Duration = Duration::from_micros(50);
 /// What is read from a socket at once.
 const READ_BUFFER: usize = 256 << 10;
 
@@ -95,7 +92,7 @@ impl<'run> Worker<'run> {
             slots[index as usize] = clients.len() as u32;
             clients.push(client(plan, index, &mut senders));
         }
-        let timer = Timer::new(poll.registry(), TIMER, SPIN)?;
+        let timer = Timer::new(poll.registry(), TIMER, plan.stay_awake)?;
         let closed_loops =
             clients.iter().any(|client| client.sender.as_ref().is_some_and(|sender| sender.is_closed_loop()));
         let senders = clients.iter().filter(|client| client.sender.is_some()).count();

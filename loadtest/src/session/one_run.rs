@@ -79,6 +79,7 @@ fn attempt(
                 interval: crate::workload::interval(&setting.phases),
                 threads: setting.run.threads,
                 cores: setting.run.generator_cores.clone(),
+                stay_awake: setting.run.stay_awake,
             };
             let mut watcher = Watcher::new(live, &mut server, None);
             let outcome = stun::run(&plan, setting.stop, &mut watcher)?;
@@ -119,6 +120,7 @@ fn relay(
         threads: setting.run.threads,
         cores: setting.run.generator_cores.clone(),
         coalesce: setting.run.coalesce,
+        stay_awake: setting.run.stay_awake,
     })?;
     let counters = server.counters()?;
     let restart_at = matches!(workload, Workload::ReconnectStorm { .. })

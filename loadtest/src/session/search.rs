@@ -11,6 +11,11 @@ use crate::validity::Doubt;
 
 use super::one_run::{self, Setting};
 
+/// How often a rate is tried at which the generator was late though it had little to do.
+const TRIES: u32 = 3;
+/// Less than this of a core is little to do.
+const IDLE_MOST: f64 = 0.5;
+
 /// One search: many short runs, each with a fresh server.
 pub(super) fn run(
     setting: &Setting<'_>,
@@ -36,7 +41,14 @@ pub(super) fn run(
         let Some(load) = load.at_rate(rate) else {
             return failed("this load has no rate that could be searched".to_owned());
         };
-        let step = one_run::run(setting, recipe, &load, round, live);
+        let mut step = one_run::run(setting, recipe, &load, round, live);
+        for _ in 1..TRIES {
+            if setting.stop.is_stopped() || !was_kept_from_its_core(&step) {
+                break;
+            }
+            live.say("  the machine kept the generator from its core; once more");
+            step = one_run::run(setting, recipe, &load, round, live);
+        }
         if setting.stop.is_stopped() {
             return failed("stopped before the knee was found".to_owned());
         }
@@ -62,6 +74,13 @@ pub(super) fn run(
     }
 }
 
+/// Late, and not because there was too much to do: other programs, or the host of a virtual machine, had the core. That says
+/// nothing about the rate.
+fn was_kept_from_its_core(run: &Run) -> bool {
+    let late = run.doubts.iter().any(|doubt| matches!(doubt, Doubt::GeneratorLate { .. }));
+    late && run.figure(Metric::GeneratorBusiest).is_some_and(|busiest| busiest < IDLE_MOST)
+}
+
 /// The knee as a figure, and the other figures of the run next below it.
 fn at(knee: &Knee, runs: Vec<(f64, Run)>) -> (Vec<Figure>, Vec<crate::process::Reading>) {
     let below = runs.into_iter().filter(|(rate, _)| *rate <= knee.rate);
@@ -85,4 +104,23 @@ pub(super) fn at_knee(load: &Load, of: &OfKnee, baseline: &str, earlier: &[Secti
         format!("{} found no knee of {baseline}, so there is no rate to offer", of.workload)
     })?;
     load.at_rate(knee.median * of.times).ok_or_else(|| "this load has no rate".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_generator_with_little_to_do_was_kept_from_its_core() {
+        let run = |busiest, doubts| Run {
+            figures: vec![Figure { metric: Metric::GeneratorBusiest, value: busiest }],
+            doubts,
+            ..Run::failed("relay".to_owned(), 0, String::new())
+        };
+        let late = || vec![Doubt::GeneratorLate { share: 0.02 }];
+        assert!(was_kept_from_its_core(&run(0.2, late())));
+        assert!(!was_kept_from_its_core(&run(0.7, late())));
+        assert!(!was_kept_from_its_core(&run(0.2, Vec::new())));
+        assert!(!was_kept_from_its_core(&Run { figures: Vec::new(), ..run(0.0, late()) }));
+    }
 }

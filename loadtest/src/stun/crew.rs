@@ -10,7 +10,7 @@ use super::books::Books;
 use super::pace::{Closed, Open, Pace};
 use super::request::{Draw, Kind, Transactions, Writer};
 use super::socket::Socket;
-use super::worker::{SPIN, TIMER, Worker};
+use super::worker::{TIMER, Worker};
 use super::{OWN_DROPS, StunPlan, drops};
 use crate::engine::conducting::{Conducting, Course, Crew, Parts, Series};
 use crate::engine::phases::Phases;
@@ -130,7 +130,8 @@ impl Hand<'_> {
         let _ = self.reports.send(Report::Ready);
         let Ok(phases) = start.recv() else { return Ok((sockets, None)) };
         let poll = Poll::new().map_err(RunError::system("making a poll"))?;
-        let timer = Timer::new(poll.registry(), TIMER, SPIN).map_err(RunError::system("making a timer"))?;
+        let timer = Timer::new(poll.registry(), TIMER, self.plan.stay_awake)
+            .map_err(RunError::system("making a timer"))?;
         let worker = self.worker(sockets, phases, poll, timer);
         let (sockets, books) = worker.work().map_err(RunError::system("waiting for answers"))?;
         Ok((sockets, Some(books)))

@@ -23,9 +23,6 @@ use crate::outcome::Interval;
 
 /// The timer's events; sockets' have their place.
 pub(super) const TIMER: Token = Token(usize::MAX);
-/// What is nearer than this is not slept for: going to sleep and waking up costs more processor time than a request does. The
-/// time spent on looking in vain is known, and no part of the generator's.
-pub(super) const SPIN: Duration = Duration::from_micros(50);
 /// The longest wait: how long an order to finish may go unnoticed.
 const WAIT_MOST: Duration = Duration::from_millis(50);
 /// Requests sent before answers are looked for again, when the thread is behind its schedule.

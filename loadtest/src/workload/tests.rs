@@ -462,7 +462,16 @@ fn frame() -> Frame {
         window: Duration::from_secs(5),
         drain: Duration::from_secs(2),
     };
-    Frame { target, run: 1, seed: 2, phases, threads: 1, cores: Vec::new(), coalesce: false }
+    Frame {
+        target,
+        run: 1,
+        seed: 2,
+        phases,
+        threads: 1,
+        cores: Vec::new(),
+        coalesce: false,
+        stay_awake: false,
+    }
 }
 
 #[test]

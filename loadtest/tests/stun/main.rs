@@ -70,6 +70,7 @@ fn plan(target: SocketAddr) -> StunPlan {
         interval: 50 * MS,
         threads: 1,
         cores: Vec::new(),
+        stay_awake: false,
     }
 }
 

@@ -254,6 +254,9 @@ pub(crate) struct Measuring {
     /// Packets that are due at once for one connection share a write; off, each has its own, as with Tailscale's client.
     #[arg(long)]
     pub(crate) coalesce: bool,
+    /// The generator's threads never sleep while there is traffic: exact on virtual machines, for cores that they have for themselves.
+    #[arg(long)]
+    pub(crate) stay_awake: bool,
     /// A bound on the median that decides the exit code, as in `latency-p99<=5000` or `delivered>=9900`; may be repeated.
     #[arg(long, value_name = "METRIC<=VALUE")]
     pub(crate) require: Vec<String>,

@@ -86,6 +86,7 @@ fn scenario(
     put(&mut settings, "threads", Some(i64::from(measuring.threads)));
     put(&mut settings, "processes", Some(i64::from(measuring.processes)));
     put(&mut settings, "coalesce", Some(measuring.coalesce));
+    put(&mut settings, "stay-awake", Some(measuring.stay_awake));
     let cores = measuring
         .cores
         .iter()
