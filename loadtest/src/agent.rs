@@ -20,7 +20,7 @@ use crate::engine::conducting::{Conducting, Crew, Parts, Series};
 use crate::engine::phases::Phases;
 use crate::engine::{self, Conductor, Progress, Report, RunError, Share, Stop};
 use crate::outcome::{Interval, Outcome};
-use crate::plan::Plan;
+use crate::plan::{Arrival, Plan};
 
 /// What an agent is told.
 #[derive(Debug, Serialize, Deserialize)]
@@ -122,7 +122,10 @@ fn lead(
     drop(reports);
     let mut series = Series::new(of);
     let course = agents.carry_out(plan).and_then(|()| {
-        let clients = plan.clients.len() as u64;
+        let clients = match plan.arrival {
+            Arrival::Partly { first, .. } => first.into(),
+            Arrival::Before { .. } | Arrival::Scheduled => plan.clients.len() as u64,
+        };
         Conducting { parts: Parts::of(plan), clients, stop, conductor, reports: &inbox, series: &mut series }
             .conduct(&mut agents)
     });

@@ -257,7 +257,7 @@ const OTHER_FILES: u64 = 100;
 fn check_files(shared: &Shared<'_>) -> Result<(), RunError> {
     let clients = shared.clients();
     let Some(files) = processor::raise_files_limit() else { return Ok(()) };
-    // With scheduled arrival not all are there at the same time; attempts without a file are counted.
+    // Of those whose arrival is scheduled, not all are there at the same time; attempts without a file are counted.
     if shared.plan.arrival != Arrival::Scheduled && clients + OTHER_FILES > files {
         return Err(RunError::Files { clients, files });
     }

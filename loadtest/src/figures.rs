@@ -69,9 +69,15 @@ pub fn of_run(
         figures.storm(&outcome.connects);
     } else {
         figures.traffic(shape, outcome);
+        if shape.beside_storm {
+            figures.storm(&outcome.connects);
+        }
     }
     figures.server(shape, outcome, server);
-    if !shape.stun && !shape.storm && connected >= CLIENTS_LEAST {
+    let herd = !shape.stun && !shape.storm && !shape.beside_storm && connected >= CLIENTS_LEAST;
+    if herd && shape.burst {
+        figures.memory_around_burst(server, connected);
+    } else if herd {
         figures.memory(server, connected);
     }
     figures.outages(&outcome.connects);
@@ -171,6 +177,10 @@ impl Figures {
         let Some(cpu) = closed.cpu.checked_sub(opened.cpu) else { return };
 
         self.push(Metric::ServerCores, cpu.as_secs_f64() / self.window);
+        // What it spent on packets and what on handshakes, nobody knows.
+        if shape.beside_storm {
+            return;
+        }
         let (metric, count) = if shape.storm {
             (Metric::ServerCpuPerConnect, outcome.connects.established_in_window)
         } else {
@@ -183,10 +193,22 @@ impl Figures {
 
     fn memory(&mut self, server: &ServerReadings, connected: u64) {
         let (Some(before), Some(closed)) = (server.before, server.closed) else { return };
-        let per_client = |before: u64, after: u64| (after as f64 - before as f64) / 1024.0 / connected as f64;
-        self.push(Metric::ServerResidentPerClient, per_client(before.resident, closed.resident));
+        self.push(Metric::ServerResidentPerClient, per_client(before.resident, closed.resident, connected));
         if let (Some(before), Some(after)) = (before.proportional, closed.proportional) {
-            self.push(Metric::ServerProportionalPerClient, per_client(before, after));
+            self.push(Metric::ServerProportionalPerClient, per_client(before, after, connected));
+        }
+    }
+
+    fn memory_around_burst(&mut self, server: &ServerReadings, connected: u64) {
+        let (Some(before), Some(opened), Some(closed)) = (server.before, server.opened, server.closed) else {
+            return;
+        };
+        let idle = per_client(before.resident, opened.resident, connected);
+        let after = per_client(before.resident, closed.resident, connected);
+        self.push(Metric::ServerResidentPerClient, idle);
+        self.push(Metric::ServerResidentAfterBurst, after);
+        if idle > 0.0 {
+            self.push(Metric::ServerResidentKept, after / idle);
         }
     }
 
@@ -213,6 +235,11 @@ impl Figures {
             self.push(Metric::GeneratorBusiest, busiest.as_secs_f64() / self.window);
         }
     }
+}
+
+/// What came on top for each client, in KiB.
+fn per_client(before: u64, after: u64, clients: u64) -> f64 {
+    (after as f64 - before as f64) / 1024.0 / clients as f64
 }
 
 /// The value at so many thousandths; None if fewer than one lies beyond, for then it would be the longest under another name.

@@ -43,6 +43,11 @@ pub enum Metric {
     ServerResidentPerClient,
     /// The same in proportional shares.
     ServerProportionalPerClient,
+    /// Resident memory of the server after a burst of traffic and the quiet behind it, less that before anybody connected, per
+    /// connected client, KiB. Only loads with a burst; there [`Self::ServerResidentPerClient`] is that before the burst.
+    ServerResidentAfterBurst,
+    /// That over the one before the burst.
+    ServerResidentKept,
     /// Handshakes done per second.
     ConnectsPerSecond,
     /// Share of attempts that failed.
@@ -128,6 +133,8 @@ impl Metric {
             Self::ServerCores => "server CPU",
             Self::ServerResidentPerClient => "server memory per client (RSS)",
             Self::ServerProportionalPerClient => "server memory per client (PSS)",
+            Self::ServerResidentAfterBurst => "server memory per client after a burst (RSS)",
+            Self::ServerResidentKept => "server memory after a burst over that before",
             Self::ConnectsPerSecond => "handshakes done",
             Self::ConnectFailures => "connects failed",
             Self::ConnectP50 => "connect p50",
@@ -175,6 +182,8 @@ impl Metric {
             | Self::ServerCores
             | Self::ServerResidentPerClient
             | Self::ServerProportionalPerClient
+            | Self::ServerResidentAfterBurst
+            | Self::ServerResidentKept
             | Self::ConnectFailures
             | Self::ConnectP50
             | Self::ConnectP99
@@ -249,7 +258,7 @@ impl Metric {
             Self::ConnectsPerSecond => Scale::ConnectRate,
             Self::DeliveredMegabits => Scale::Megabits,
             Self::LossShare | Self::ConnectFailures => Scale::Share,
-            Self::Fairness => Scale::Index,
+            Self::Fairness | Self::ServerResidentKept => Scale::Index,
             Self::LatencyP50
             | Self::LatencyP90
             | Self::LatencyP99
@@ -266,7 +275,9 @@ impl Metric {
             | Self::OutageP99
             | Self::OutageMost => Scale::Milliseconds,
             Self::ServerCores | Self::GeneratorBusiest => Scale::Cores,
-            Self::ServerResidentPerClient | Self::ServerProportionalPerClient => Scale::Kibibytes,
+            Self::ServerResidentPerClient
+            | Self::ServerProportionalPerClient
+            | Self::ServerResidentAfterBurst => Scale::Kibibytes,
         }
     }
 
@@ -307,7 +318,7 @@ enum Scale {
     Megabits,
     /// 0 to 1, shown as a percentage.
     Share,
-    /// 0 to 1, shown as it is.
+    /// About 1, shown as it is.
     Index,
     Microseconds,
     Milliseconds,

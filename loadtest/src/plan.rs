@@ -81,6 +81,26 @@ pub enum Arrival {
     },
     /// The clock starts at once and each client connects at its own [`ClientPlan::connect_at`]: connecting is what is measured.
     Scheduled,
+    /// The first clients connect as with [`Before`](Self::Before), the others as with [`Scheduled`](Self::Scheduled).
+    Partly {
+        /// How many have to be there before the start.
+        first: u32,
+        /// Connections under way at the same time, per thread, until then.
+        at_once: u32,
+        /// How long that may take.
+        timeout: Duration,
+    },
+}
+
+impl Plan {
+    /// Whether a client has to be there before the clock starts.
+    pub fn comes_first(&self, client: ClientIndex) -> bool {
+        match self.arrival {
+            Arrival::Before { .. } => true,
+            Arrival::Scheduled => false,
+            Arrival::Partly { first, .. } => client < first,
+        }
+    }
 }
 
 /// What one client does.
@@ -88,7 +108,7 @@ pub enum Arrival {
 pub struct ClientPlan {
     /// Clients of one group share a worker thread: both ends of a closed-loop flow have to.
     pub group: u32,
-    /// When it connects, after the start; only with [`Arrival::Scheduled`].
+    /// When it connects, after the start, if it need not [come first](Plan::comes_first).
     pub connect_at: Duration,
     /// What it sends.
     pub sending: Option<Sending>,

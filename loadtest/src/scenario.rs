@@ -122,6 +122,9 @@ pub struct CounterRecipe {
 pub struct WorkloadEntry {
     /// In tables and on the command line (`--only`).
     pub name: String,
+    /// The servers that take part, by name, the baseline among them; empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<String>,
     /// Overrides of [`Scenario::rounds`].
     #[serde(default)]
     pub rounds: Option<u32>,
@@ -187,7 +190,7 @@ pub struct OfKnee {
     pub times: f64,
 }
 
-/// A bound on a figure of one server, or on its ratio to the baseline.
+/// A bound on a figure of one server, or on its ratio to another: the baseline's, another server's, or its own under another load.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Threshold {
@@ -198,6 +201,12 @@ pub struct Threshold {
     /// The median's ratio to the baseline's is bounded, not the median.
     #[serde(default)]
     pub ratio: bool,
+    /// The median's ratio to this server's is bounded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_server: Option<String>,
+    /// The median's ratio to that in this earlier workload is bounded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_workload: Option<String>,
     /// At most.
     #[serde(default)]
     pub most: Option<f64>,
@@ -219,7 +228,7 @@ impl Scenario {
         Ok(scenario)
     }
 
-    /// The same scenario with only the named workloads, and those that they need the knee of.
+    /// The same scenario with only the named workloads, and those that they need the knee or a figure of.
     ///
     /// # Errors
     ///
@@ -232,9 +241,19 @@ impl Scenario {
         }
         let mut wanted = names.to_vec();
         let needed = self.workload.iter().filter(|entry| names.contains(&entry.name));
-        wanted.extend(needed.filter_map(|entry| Some(entry.of_knee.as_ref()?.workload.clone())));
+        wanted.extend(needed.flat_map(|entry| {
+            let knee = entry.of_knee.iter().map(|of| &of.workload);
+            knee.chain(entry.threshold.iter().filter_map(|bound| bound.to_workload.as_ref())).cloned()
+        }));
         self.workload.retain(|entry| wanted.contains(&entry.name));
         Ok(self)
+    }
+}
+
+impl WorkloadEntry {
+    /// Whether a server takes part.
+    pub fn is_for(&self, server: &str) -> bool {
+        self.servers.is_empty() || self.servers.iter().any(|name| name == server)
     }
 }
 

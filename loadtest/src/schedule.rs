@@ -38,14 +38,24 @@ pub enum Schedule {
         /// How long off.
         off: Duration,
     },
+    /// Nothing for a while, then evenly, then nothing any more.
+    Once {
+        /// How long nothing.
+        after: Duration,
+        /// Packets a second then.
+        per_second: f64,
+        /// How long these.
+        lasting: Duration,
+    },
 }
 
 impl Schedule {
-    /// The mean rate in the long run, in packets a second: of a ramp, its last; of on/off, pauses included.
+    /// The mean rate in the long run, in packets a second: of a ramp, its last; of on/off, pauses included; of what ends, none.
     pub fn mean_rate(&self) -> f64 {
         match *self {
             Self::Constant { per_second } | Self::Poisson { per_second } => per_second,
             Self::Ramp { to, .. } => to,
+            Self::Once { .. } => 0.0,
             Self::OnOff { per_second, on, off } => {
                 let cycle = (on + off).as_secs_f64();
                 if cycle > 0.0 { per_second * on.as_secs_f64() / cycle } else { 0.0 }
@@ -60,6 +70,9 @@ impl Schedule {
             Self::Poisson { per_second } => Self::Poisson { per_second: per_second * factor },
             Self::Ramp { from, to, over } => Self::Ramp { from: from * factor, to: to * factor, over },
             Self::OnOff { per_second, on, off } => Self::OnOff { per_second: per_second * factor, on, off },
+            Self::Once { after, per_second, lasting } => {
+                Self::Once { after, per_second: per_second * factor, lasting }
+            }
         }
     }
 }
@@ -98,6 +111,10 @@ impl DueTimes {
             Schedule::Ramp { from, to, over } => in_ramp(number, from, to, over.as_secs_f64())?,
             Schedule::OnOff { per_second, on, off } => {
                 with_pauses(at_rate(number, per_second)?, on.as_secs_f64(), off.as_secs_f64())?
+            }
+            Schedule::Once { after, per_second, lasting } => {
+                let since = at_rate(number, per_second).filter(|since| *since < lasting.as_secs_f64())?;
+                after.as_secs_f64() + since
             }
         };
         // 584 years: as good as never, and all that a Moment can hold.
@@ -226,6 +243,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_sent_once_begins_late_and_ends() {
+        let (after, lasting) = (Duration::from_secs(2), Duration::from_secs(3));
+        let times = all_within(Schedule::Once { after, per_second: 1000.0, lasting }, 5, HOUR);
+        assert_eq!(times.len(), 3_000);
+        assert!(times[0] >= after && times[2_999] < after + lasting);
+    }
+
+    #[test]
     fn gaps_of_poisson_are_exponential() {
         let times = all_within(Schedule::Poisson { per_second: 100.0 }, 11, HOUR);
         // Mean 360,000, standard deviation 600.
@@ -285,6 +310,11 @@ mod tests {
             rate().prop_map(|per_second| Schedule::Constant { per_second }),
             rate().prop_map(|per_second| Schedule::Poisson { per_second }),
             (rate(), rate(), length()).prop_map(|(from, to, over)| Schedule::Ramp { from, to, over }),
+            (rate(), length(), length()).prop_map(|(per_second, after, lasting)| Schedule::Once {
+                after,
+                per_second,
+                lasting
+            }),
             (rate(), length(), length()).prop_map(|(per_second, on, off)| Schedule::OnOff {
                 per_second,
                 on,

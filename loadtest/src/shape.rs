@@ -18,6 +18,10 @@ pub struct Shape {
     pub senders: u32,
     /// Connecting is what is measured.
     pub storm: bool,
+    /// Connecting is measured beside traffic.
+    pub beside_storm: bool,
+    /// All traffic comes in one burst within the window, and what it leaves behind is measured.
+    pub burst: bool,
     /// Clients leave by plan, or come back when the relay hangs up: losing connections is part of it.
     pub coming_and_going: bool,
     /// Some read slowly or not at all: what the server has sent need not have arrived.
@@ -31,6 +35,7 @@ impl From<&Plan> for Shape {
         let sendings: Vec<&Sending> =
             plan.clients.iter().filter_map(|client| client.sending.as_ref()).collect();
         let storm = plan.arrival == Arrival::Scheduled;
+        let beside_storm = matches!(plan.arrival, Arrival::Partly { .. });
         let all_stay = plan.clients.iter().all(|client| client.life == Life::Stays);
         let coming_and_going =
             storm || !all_stay || plan.clients.iter().any(|client| client.reconnect.is_some());
@@ -38,9 +43,11 @@ impl From<&Plan> for Shape {
         Self {
             stun: false,
             open_loop: sendings.iter().all(|sending| matches!(sending.pacing, Pacing::Open { .. })),
-            planned: if storm || !all_stay { None } else { planned(&sendings) },
+            planned: if all_stay || beside_storm { planned(&sendings) } else { None },
             senders: u32::try_from(sendings.len()).unwrap_or(u32::MAX),
             storm,
+            beside_storm,
+            burst: sendings.iter().any(|sending| is_burst(sending)),
             coming_and_going,
             slow_readers,
             even_flows: !coming_and_going && !slow_readers && are_alike(&sendings),
@@ -56,6 +63,8 @@ impl From<&StunPlan> for Shape {
             planned: plan.load.rate,
             senders: plan.load.sockets,
             storm: false,
+            beside_storm: false,
+            burst: false,
             coming_and_going: false,
             slow_readers: false,
             even_flows: false,
@@ -74,11 +83,17 @@ fn planned(sendings: &[&Sending]) -> Option<f64> {
             Pacing::Open {
                 schedule: Schedule::Constant { per_second } | Schedule::Poisson { per_second },
             } => Some(per_second),
-            Pacing::Open { schedule: Schedule::Ramp { .. } | Schedule::OnOff { .. } }
+            Pacing::Open {
+                schedule: Schedule::Ramp { .. } | Schedule::OnOff { .. } | Schedule::Once { .. },
+            }
             | Pacing::Closed { .. }
             | Pacing::Unlimited => None,
         })
         .sum()
+}
+
+fn is_burst(sending: &Sending) -> bool {
+    matches!(sending.pacing, Pacing::Open { schedule: Schedule::Once { .. } })
 }
 
 /// Whether all send at the same pace, of one class, each to as many peers, and none to peers by chance.

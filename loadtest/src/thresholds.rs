@@ -1,20 +1,28 @@
 //! Bounds on figures, and whether they held.
 
 use crate::comparison::Row;
-use crate::report::{Comparison, Summary, ThresholdResult};
+use crate::metric::Metric;
+use crate::report::{Comparison, Section, Summary, ThresholdResult};
 use crate::scenario::Threshold;
 
-/// What became of each threshold. A figure is the median of the rounds that count; one that is missing holds no bound.
+/// What became of each threshold. A figure is the median of the rounds that count; one that is missing holds no bound. `earlier`
+/// sections have the figures of the workloads that thresholds name.
 pub fn judge(
     thresholds: &[Threshold],
     summaries: &[Summary],
     comparisons: &[Comparison],
+    earlier: &[Section],
 ) -> Vec<ThresholdResult> {
     thresholds
         .iter()
         .map(|threshold| {
-            let value =
-                if threshold.ratio { ratio(threshold, comparisons) } else { median(threshold, summaries) };
+            let value = if threshold.ratio {
+                ratio(threshold, comparisons)
+            } else if threshold.to_server.is_some() || threshold.to_workload.is_some() {
+                ratio_to_other(threshold, summaries, earlier)
+            } else {
+                median(&threshold.server, threshold.metric, summaries)
+            };
             ThresholdResult {
                 bound: describe(threshold),
                 value,
@@ -24,10 +32,21 @@ pub fn judge(
         .collect()
 }
 
-fn median(threshold: &Threshold, summaries: &[Summary]) -> Option<f64> {
-    let summary = summaries.iter().find(|summary| summary.subject == threshold.server)?;
-    let (_, estimate) = summary.estimates.iter().find(|(metric, _)| *metric == threshold.metric)?;
-    Some(estimate.median)
+fn median(server: &str, metric: Metric, summaries: &[Summary]) -> Option<f64> {
+    let summary = summaries.iter().find(|summary| summary.subject == server)?;
+    Some(summary.estimate(metric)?.median)
+}
+
+/// The ratio of two medians: to another server's, to that of another workload, or both.
+fn ratio_to_other(threshold: &Threshold, summaries: &[Summary], earlier: &[Section]) -> Option<f64> {
+    let Threshold { server, metric, to_server, to_workload, .. } = threshold;
+    let others = match to_workload {
+        Some(name) => &earlier.iter().find(|section| section.name == *name)?.summaries,
+        None => summaries,
+    };
+    let own = median(server, *metric, summaries)?;
+    let other = median(to_server.as_ref().unwrap_or(server), *metric, others)?;
+    (other > 0.0).then(|| own / other)
 }
 
 fn ratio(threshold: &Threshold, comparisons: &[Comparison]) -> Option<f64> {
@@ -49,8 +68,14 @@ fn is_within(threshold: &Threshold, value: f64) -> bool {
 /// `ferry: latency p99 at most 5.00 ms`.
 fn describe(threshold: &Threshold) -> String {
     let Threshold { server, metric, .. } = threshold;
-    let what = if threshold.ratio { ", as a ratio to the baseline's," } else { "" };
-    let show = |bound: f64| if threshold.ratio { format!("{bound}") } else { metric.format(bound) };
+    let what = match (&threshold.to_server, &threshold.to_workload) {
+        (None, None) if threshold.ratio => ", as a ratio to the baseline's,".to_owned(),
+        (None, None) => String::new(),
+        (Some(server), None) => format!(", as a ratio to {server}'s,"),
+        (None, Some(workload)) => format!(", as a ratio to that of {workload},"),
+        (Some(server), Some(workload)) => format!(", as a ratio to {server}'s of {workload},"),
+    };
+    let show = |bound: f64| if what.is_empty() { metric.format(bound) } else { format!("{bound}") };
     let bounds = match (threshold.least, threshold.most) {
         (Some(least), Some(most)) => format!("at least {} and at most {}", show(least), show(most)),
         (Some(least), None) => format!("at least {}", show(least)),
@@ -64,7 +89,6 @@ fn describe(threshold: &Threshold) -> String {
 mod tests {
     use super::*;
     use crate::comparison::Verdict;
-    use crate::metric::Metric;
     use crate::statistics::Estimate;
 
     fn estimate(median: f64) -> Estimate {
@@ -72,7 +96,8 @@ mod tests {
     }
 
     fn threshold(metric: Metric, least: Option<f64>, most: Option<f64>) -> Threshold {
-        Threshold { server: "ferry".to_owned(), metric, ratio: false, most, least }
+        let server = "ferry".to_owned();
+        Threshold { server, metric, ratio: false, to_server: None, to_workload: None, most, least }
     }
 
     fn summary(metric: Metric, median: f64) -> Summary {
@@ -95,7 +120,7 @@ mod tests {
     }
 
     fn held(threshold: Threshold, summaries: &[Summary], comparisons: &[Comparison]) -> bool {
-        judge(&[threshold], summaries, comparisons)[0].held
+        judge(&[threshold], summaries, comparisons, &[])[0].held
     }
 
     #[test]
@@ -136,8 +161,40 @@ mod tests {
     }
 
     #[test]
+    fn a_ratio_may_be_to_another_server_and_to_another_workload() {
+        let p99 = |subject: &str, median| Summary {
+            subject: subject.to_owned(),
+            ..summary(Metric::LatencyP99, median)
+        };
+        let loaded = [p99("ferry", 300.0), p99("floor", 200.0)];
+        let section = |name: &str, summaries| Section {
+            name: name.to_owned(),
+            description: String::new(),
+            ceiling: None,
+            note: None,
+            runs: Vec::new(),
+            summaries,
+            comparisons: Vec::new(),
+            thresholds: Vec::new(),
+        };
+        let earlier = [section("alone", vec![p99("ferry", 100.0), p99("floor", 50.0)])];
+        let value = |to_server: Option<&str>, to_workload: Option<&str>| {
+            let bound = Threshold {
+                to_server: to_server.map(str::to_owned),
+                to_workload: to_workload.map(str::to_owned),
+                ..threshold(Metric::LatencyP99, None, Some(3.0))
+            };
+            judge(&[bound], &loaded, &[], &earlier).remove(0).value
+        };
+        assert_eq!(value(Some("floor"), None), Some(1.5));
+        assert_eq!(value(None, Some("alone")), Some(3.0));
+        assert_eq!(value(Some("floor"), Some("alone")), Some(6.0));
+        assert_eq!(value(None, Some("never run")), None);
+    }
+
+    #[test]
     fn bounds_are_told_in_words() {
-        let told = |threshold: Threshold| judge(&[threshold], &[], &[]).remove(0).bound;
+        let told = |threshold: Threshold| judge(&[threshold], &[], &[], &[]).remove(0).bound;
         assert_eq!(
             told(threshold(Metric::LatencyP99, None, Some(5_000.0))),
             "ferry: latency p99 at most 5.00 ms"
@@ -149,6 +206,11 @@ mod tests {
         assert_eq!(
             told(Threshold { ratio: true, ..threshold(Metric::LossShare, None, Some(1.1)) }),
             "ferry: loss, as a ratio to the baseline's, at most 1.1"
+        );
+        let alone = Some("alone".to_owned());
+        assert_eq!(
+            told(Threshold { to_workload: alone, ..threshold(Metric::LatencyP99, None, Some(3.0)) }),
+            "ferry: latency p99, as a ratio to that of alone, at most 3"
         );
     }
 }

@@ -74,10 +74,21 @@ pub enum Workload {
         /// What else there is.
         background: Option<Background>,
     },
-    /// Clients that only are there.
+    /// One flow to a receiver of its own, in the class `probe`, or to one that `others` write to as well, in the class `background`.
+    Probe {
+        /// Packets a second of the flow.
+        probe_rate: f64,
+        /// How large they are.
+        probe_size: SizeName,
+        /// Who else writes to its receiver.
+        others: Option<Others>,
+    },
+    /// Clients that only are there, but for one burst of traffic.
     Idle {
-        /// Clients.
+        /// Clients; with a burst, an even number: each sends to its partner.
         clients: u32,
+        /// What they send at the window's start, before they are quiet again.
+        burst: Option<Burst>,
     },
     /// Connections, open loop.
     ConnectionStorm {
@@ -87,6 +98,17 @@ pub enum Workload {
         hold: Duration,
         /// TLS session tickets are kept and used.
         resumption: bool,
+    },
+    /// One-way pairs, and beside them connections that come, each with a handshake in full, and go.
+    PairsBesideStorm {
+        /// Pairs of clients, connected before the storm.
+        pairs: u32,
+        /// What they send.
+        traffic: Traffic,
+        /// Connections begun a second.
+        per_second: f64,
+        /// How long each is held.
+        hold: Duration,
     },
     /// Clients whose relay is restarted in mid-window and who come back with back-off; in pairs, each sends to the other.
     ReconnectStorm {
@@ -129,6 +151,26 @@ pub struct Background {
     pub pairs: u32,
     /// What is sent.
     pub traffic: Traffic,
+}
+
+/// Senders to the receiver of a flow that is measured.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Others {
+    /// How many.
+    pub senders: u32,
+    /// What they send.
+    pub traffic: Traffic,
+}
+
+/// Traffic for a while.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Burst {
+    /// Packets a second of all senders together.
+    pub rate: f64,
+    /// How large they are.
+    pub size: SizeName,
+    /// How long it lasts.
+    pub lasting: Duration,
 }
 
 /// What the senders of a workload send.
@@ -200,7 +242,7 @@ impl Workload {
 
     /// The same shape with another total rate ([`offered`](Self::offered)); None if its load is no rate of packets. For searching the knee.
     ///
-    /// Beside a background, requests stay as they are and the background makes up the rest.
+    /// Beside a background, requests (and a probe) stay as they are and the background makes up the rest.
     pub fn at_rate(&self, per_second: f64) -> Option<Self> {
         let mut other = self.clone();
         match &mut other {
@@ -210,7 +252,13 @@ impl Workload {
             | Self::AllToAll { traffic, .. }
             | Self::ReconnectStorm { traffic, .. }
             | Self::SlowReaders { traffic, .. }
+            | Self::PairsBesideStorm { traffic, .. }
             | Self::Churn { traffic, .. } => traffic.pace = traffic.pace.at_rate(per_second)?,
+            Self::Probe { probe_rate, others: Some(others), .. } => {
+                let rest = (per_second - *probe_rate).max(0.0);
+                others.traffic.pace = others.traffic.pace.at_rate(rest)?;
+            }
+            Self::Probe { probe_rate, others: None, .. } => *probe_rate = per_second,
             Self::RequestReply { request_rate, background: Some(background), .. } => {
                 let rest = (per_second - *request_rate).max(0.0);
                 background.traffic.pace = background.traffic.pace.at_rate(rest)?;
@@ -235,8 +283,10 @@ impl Workload {
             }
             Self::FanOut { traffic, .. } => traffic.pace = closed(1),
             Self::RequestReply { .. }
+            | Self::Probe { .. }
             | Self::Idle { .. }
             | Self::ConnectionStorm { .. }
+            | Self::PairsBesideStorm { .. }
             | Self::ReconnectStorm { .. }
             | Self::SlowReaders { .. }
             | Self::Churn { .. } => return None,
@@ -254,13 +304,18 @@ impl Workload {
             | Self::AllToAll { traffic, .. }
             | Self::ReconnectStorm { traffic, .. }
             | Self::SlowReaders { traffic, .. }
+            | Self::PairsBesideStorm { traffic, .. }
             | Self::Churn { traffic, .. } => traffic.pace.offered(),
+            Self::Probe { probe_rate, others: None, .. } => Some(*probe_rate),
+            Self::Probe { probe_rate, others: Some(others), .. } => {
+                Some(probe_rate + others.traffic.pace.offered()?)
+            }
             Self::RequestReply { request_rate, background: None, .. } => Some(*request_rate),
             Self::RequestReply { request_rate, background: Some(background), .. } => {
                 Some(request_rate + background.traffic.pace.offered()?)
             }
             Self::ConnectionStorm { per_second, .. } => Some(*per_second),
-            Self::Idle { .. } => None,
+            Self::Idle { burst, .. } => burst.as_ref().map(|burst| burst.rate),
         }
     }
 

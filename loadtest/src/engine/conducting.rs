@@ -32,7 +32,7 @@ impl Parts {
     pub(crate) fn of(plan: &Plan) -> Self {
         let phases = workload::Phases { warm_up: plan.warm_up, window: plan.window, drain: plan.drain };
         let arrival_timeout = match plan.arrival {
-            Arrival::Before { timeout, .. } => Some(timeout),
+            Arrival::Before { timeout, .. } | Arrival::Partly { timeout, .. } => Some(timeout),
             Arrival::Scheduled => None,
         };
         Self { phases, arrival_timeout }

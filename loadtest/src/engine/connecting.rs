@@ -39,9 +39,10 @@ pub(super) struct Arrivals {
 }
 
 impl Arrivals {
-    /// All of so many clients.
-    pub(super) fn new(clients: u32) -> Self {
-        Self { waiting: (0..clients).collect(), under_way: 0, missing: clients }
+    /// The clients in these slots.
+    pub(super) fn new(slots: impl Iterator<Item = u32>) -> Self {
+        let waiting: VecDeque<u32> = slots.collect();
+        Self { missing: waiting.len() as u32, under_way: 0, waiting }
     }
 }
 
@@ -126,7 +127,7 @@ fn socket_error_name(error: &io::Error) -> &'static str {
 impl Worker<'_> {
     /// Those who have to be there before the start begin to connect.
     pub(super) fn begin_arrivals(&mut self) -> Result<(), RunError> {
-        if self.arrivals.missing == 0 || self.shared.plan.arrival == Arrival::Scheduled {
+        if !self.is_arriving() {
             self.report_ready();
             return Ok(());
         }
@@ -135,7 +136,10 @@ impl Worker<'_> {
 
     /// Begins as many connections as may be under way.
     fn go_on_arriving(&mut self) -> Result<(), RunError> {
-        let Arrival::Before { at_once, .. } = self.shared.plan.arrival else { return Ok(()) };
+        let (Arrival::Before { at_once, .. } | Arrival::Partly { at_once, .. }) = self.shared.plan.arrival
+        else {
+            return Ok(());
+        };
         while self.arrivals.under_way < at_once.max(1)
             && let Some(slot) = self.arrivals.waiting.pop_front()
         {
@@ -153,7 +157,7 @@ impl Worker<'_> {
 
     /// Whether the run waits for everybody to be there.
     fn is_arriving(&self) -> bool {
-        self.arrivals.missing > 0 && self.shared.plan.arrival != Arrival::Scheduled
+        self.arrivals.missing > 0
     }
 
     /// Begins a connection that is due at `due`.
@@ -221,8 +225,9 @@ impl Worker<'_> {
         if let Some(lost_at) = client.lost_at.take() {
             self.records.connects.outages.record(now.since(lost_at));
         }
-        // Where connecting is the load, the warm-up is not measured.
-        let measured = self.shared.plan.arrival != Arrival::Scheduled || self.records.measures(due);
+        // Where connecting is the load, or part of it, only the window is measured.
+        let measured =
+            matches!(self.shared.plan.arrival, Arrival::Before { .. }) || self.records.measures(due);
         self.records.established(due, now, measured);
         if let Some(phases) = self.records.phases {
             self.plan_leaving(slot, phases.start.max(now));

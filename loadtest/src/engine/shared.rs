@@ -10,7 +10,7 @@ use ferry_client::{RelayUrl, Settings, Trust, client_config};
 use ferry_protocol::{ClientInfo, NodePublicKey};
 
 use super::{Progress, RunError, Share};
-use crate::plan::{ClientIndex, Destinations, Plan, Target, node_key};
+use crate::plan::{Arrival, ClientIndex, Destinations, Plan, Target, node_key};
 
 /// What a run's workers have in common.
 #[derive(Debug)]
@@ -77,10 +77,14 @@ impl<'run> Shared<'run> {
         })
     }
 
-    /// How many clients this process serves.
+    /// How many clients this process serves; of a plan with some that come first, only those.
     pub(super) fn clients(&self) -> u64 {
-        self.plan.clients.iter().filter(|client| client.group % self.share.of == self.share.index).count()
-            as u64
+        let Share { index, of } = self.share;
+        let all = self.plan.arrival == Arrival::Scheduled;
+        (0..)
+            .zip(&self.plan.clients)
+            .filter(|(client, plan)| plan.group % of == index && (all || self.plan.comes_first(*client)))
+            .count() as u64
     }
 
     /// What all workers have done so far. All arrivals are read before anything sent, so that the two are never equal while

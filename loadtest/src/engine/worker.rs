@@ -22,7 +22,7 @@ use super::timer::Timer;
 use super::{Command, Progress, Report, RunError};
 use crate::clock::Moment;
 use crate::ledger::Ledger;
-use crate::plan::{Arrival, ClientIndex, Life, Plan, node_key};
+use crate::plan::{ClientIndex, Life, Plan, node_key};
 
 /// The timer's events; clients' have their slot.
 const TIMER: Token = Token(usize::MAX);
@@ -98,12 +98,13 @@ impl<'run> Worker<'run> {
         let senders = clients.iter().filter(|client| client.sender.is_some()).count();
         let outgoing_most =
             (OUTGOING_MOST / senders.max(1)).clamp(CLIENT_OUTGOING_LEAST, CLIENT_OUTGOING_MOST);
+        let first = |(slot, client): (u32, &Client<'_>)| plan.comes_first(client.index).then_some(slot);
         Ok(Self {
             shared,
             number,
             timer,
             poll,
-            arrivals: Arrivals::new(clients.len() as u32),
+            arrivals: Arrivals::new((0..).zip(&clients).filter_map(first)),
             clients,
             slots,
             deadlines: Deadlines::default(),
@@ -176,11 +177,10 @@ impl<'run> Worker<'run> {
     /// Traffic starts at a time that may still be to come.
     fn start(&mut self, phases: Phases) {
         self.records.start(phases, self.work.time());
-        let scheduled = self.shared.plan.arrival == Arrival::Scheduled;
         for slot in 0..self.clients.len() as u32 {
             let client = &mut self.clients[slot as usize];
             let mut begin = phases.start;
-            if scheduled {
+            if !self.shared.plan.comes_first(client.index) {
                 begin = begin + client.plan.connect_at;
                 let epoch = client.epoch;
                 if begin < phases.close {

@@ -45,10 +45,12 @@ pub(super) fn scenario(scenario: &Scenario) -> Result<(), ScenarioError> {
     scenario.server.iter().try_for_each(server)?;
     for (index, entry) in scenario.workload.iter().enumerate() {
         workload(entry, &scenario.workload[..index])?;
-        for server in &scenario.server {
+        taking_part(entry, scenario)?;
+        for server in scenario.server.iter().filter(|server| entry.is_for(&server.name)) {
             suits(entry, server)?;
         }
-        entry.threshold.iter().try_for_each(|bound| threshold(entry, bound, scenario))?;
+        let earlier = &scenario.workload[..index];
+        entry.threshold.iter().try_for_each(|bound| threshold(entry, bound, scenario, earlier))?;
     }
     Ok(())
 }
@@ -169,7 +171,20 @@ fn workload(entry: &WorkloadEntry, earlier: &[WorkloadEntry]) -> Result<(), Scen
     Ok(())
 }
 
-/// Every server has to be able to bear every load.
+/// Who takes part is known, and has the baseline to be compared with.
+fn taking_part(entry: &WorkloadEntry, scenario: &Scenario) -> Result<(), ScenarioError> {
+    let place = format!("workload {:?}", entry.name);
+    let unknown = |name: &&String| scenario.server.iter().all(|server| server.name != **name);
+    if let Some(name) = entry.servers.iter().find(unknown) {
+        return Err(rule(&place, format!("{name:?} in servers is no server of the scenario")));
+    }
+    if !entry.is_for(&scenario.baseline) {
+        return Err(rule(&place, format!("its servers leave out the baseline, {:?}", scenario.baseline)));
+    }
+    Ok(())
+}
+
+/// Every server that takes part has to be able to bear the load.
 fn suits(entry: &WorkloadEntry, server: &ServerRecipe) -> Result<(), ScenarioError> {
     let place = format!("workload {:?}", entry.name);
     let (name, url) = (&server.name, &server.url);
@@ -193,11 +208,39 @@ fn suits(entry: &WorkloadEntry, server: &ServerRecipe) -> Result<(), ScenarioErr
     }
 }
 
-fn threshold(entry: &WorkloadEntry, bound: &Threshold, scenario: &Scenario) -> Result<(), ScenarioError> {
+fn threshold(
+    entry: &WorkloadEntry,
+    bound: &Threshold,
+    scenario: &Scenario,
+    earlier: &[WorkloadEntry],
+) -> Result<(), ScenarioError> {
     let place = format!("workload {:?}, threshold", entry.name);
     let name = &bound.server;
-    if !scenario.server.iter().any(|server| server.name == *name) {
-        return Err(rule(&place, format!("{name:?} is no server of the scenario")));
+    for name in [Some(name), bound.to_server.as_ref()].into_iter().flatten() {
+        if !scenario.server.iter().any(|server| server.name == *name) {
+            return Err(rule(&place, format!("{name:?} is no server of the scenario")));
+        }
+        if !entry.is_for(name) {
+            return Err(rule(&place, format!("{name:?} does not take part in this workload")));
+        }
+    }
+    if bound.ratio && (bound.to_server.is_some() || bound.to_workload.is_some()) {
+        return Err(rule(
+            &place,
+            "ratio is to the baseline; leave out either it or to-server and to-workload",
+        ));
+    }
+    if bound.to_server.as_ref() == Some(name) && bound.to_workload.is_none() {
+        return Err(rule(&place, format!("the ratio of {name:?} to itself is always 1")));
+    }
+    if let Some(other) = &bound.to_workload {
+        let with = bound.to_server.as_ref().unwrap_or(name);
+        if !earlier.iter().any(|entry| entry.name == *other && entry.is_for(with)) {
+            return Err(rule(
+                &place,
+                format!("to-workload names {other:?}, which is no earlier workload of {with:?}"),
+            ));
+        }
     }
     if bound.ratio && *name == scenario.baseline {
         return Err(rule(&place, format!("{name:?} is the baseline, so its ratio is always 1")));

@@ -49,7 +49,8 @@ impl Home {
             .and_then(|()| fs::write(&key, made.signing_key.serialize_pem()))
             .map_err(prepare("a certificate"))?;
         let ports = ports::free().map_err(prepare("ports"))?;
-        let placeholders = Placeholders::of(ports, &dir, &cert, &key, &certdir);
+        let program = std::env::current_exe().map_err(prepare("this program's own path"))?;
+        let placeholders = Placeholders::of(ports, [&dir, &cert, &key, &certdir, &program]);
         Ok(Self { root, placeholders })
     }
 

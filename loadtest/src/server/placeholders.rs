@@ -36,6 +36,7 @@ pub enum PlaceholderError {
 /// - `{dir}`: a folder of its own, empty at the first start and kept over restarts;
 /// - `{cert}`, `{key}`: PEM files of a self-signed certificate for 127.0.0.1, ::1 and localhost;
 /// - `{certdir}`: a folder with the same as `127.0.0.1.crt` and `127.0.0.1.key`, as derper's `-certdir` wants it;
+/// - `{ferry-load}`: this program, whose null server stands for a floor;
 /// - `${VARIABLE}` and `${VARIABLE:-default}`: of the environment of ferry-load.
 #[derive(Debug, Clone, Default)]
 pub struct Placeholders {
@@ -43,7 +44,7 @@ pub struct Placeholders {
 }
 
 /// The names, in the order that [`Placeholders::of`] takes their values.
-const NAMES: [&str; 6] = ["port", "stun-port", "dir", "cert", "key", "certdir"];
+const NAMES: [&str; 7] = ["port", "stun-port", "dir", "cert", "key", "certdir", "ferry-load"];
 
 impl Placeholders {
     /// For a server that runs already: there are only variables.
@@ -57,10 +58,10 @@ impl Placeholders {
     }
 
     /// For a server that is started on these ports with files in these places.
-    pub(super) fn of(ports: [u16; 2], dir: &Path, cert: &Path, key: &Path, certdir: &Path) -> Self {
-        let [port, stun_port] = ports.map(|port| port.to_string());
-        let [dir, cert, key, certdir] = [dir, cert, key, certdir].map(|path| path.display().to_string());
-        Self { values: NAMES.into_iter().zip([port, stun_port, dir, cert, key, certdir]).collect() }
+    pub(super) fn of(ports: [u16; 2], paths: [&Path; 5]) -> Self {
+        let values = ports.map(|port| port.to_string()).into_iter();
+        let values = values.chain(paths.map(|path| path.display().to_string()));
+        Self { values: NAMES.into_iter().zip(values).collect() }
     }
 
     /// `text` with everything in braces filled in; `variable` looks into the environment.
@@ -120,11 +121,14 @@ impl Placeholders {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn placeholders() -> Placeholders {
         let at = |name| Path::new("/srv").join(name);
-        Placeholders::of([7001, 7002], &at("state"), &at("a.crt"), &at("a.key"), &at("certs"))
+        let paths = ["state", "a.crt", "a.key", "certs", "bin/ferry-load"].map(at);
+        Placeholders::of([7001, 7002], paths.each_ref().map(PathBuf::as_path))
     }
 
     fn variable(name: &str) -> Option<String> {
@@ -143,8 +147,8 @@ mod tests {
     fn every_placeholder_is_filled_in() {
         assert_eq!(fill("127.0.0.1:{port} {stun-port}"), Ok("127.0.0.1:7001 7002".to_owned()));
         assert_eq!(
-            fill("{dir}/k {cert} {key} {certdir}"),
-            Ok("/srv/state/k /srv/a.crt /srv/a.key /srv/certs".to_owned())
+            fill("{dir}/k {cert} {key} {certdir} {ferry-load}"),
+            Ok("/srv/state/k /srv/a.crt /srv/a.key /srv/certs /srv/bin/ferry-load".to_owned())
         );
     }
 

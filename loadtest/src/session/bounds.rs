@@ -7,10 +7,10 @@ use anyhow::Context as _;
 
 use crate::limits::{self, Limits, Wanted};
 use crate::scenario::{Load, Scenario, WorkloadEntry};
-use crate::workload::Workload;
+use crate::workload::{Phases, Workload};
 
 use super::Options;
-use super::section::{phases, rounds};
+use super::section::{phases, rounds, taking_part};
 
 /// How many runs a search for the knee takes at most ([`Search`](crate::knee::Search)).
 const SEARCH_RUNS_MOST: u32 = 24;
@@ -63,7 +63,7 @@ fn length(scenario: &Scenario, entry: &WorkloadEntry) -> Duration {
     let phases = phases(scenario, entry);
     let once = phases.warm_up + phases.window + phases.drain;
     let searched = if entry.knee.is_some() { SEARCH_RUNS_MOST } else { 1 };
-    let servers = u32::try_from(scenario.server.len()).unwrap_or(u32::MAX);
+    let servers = taking_part(scenario, entry).count() as u32;
     once.saturating_mul(rounds(scenario, entry).saturating_mul(servers).saturating_mul(searched))
 }
 
@@ -87,8 +87,11 @@ pub(super) fn connections(scenario: &Scenario, entry: &WorkloadEntry) -> u32 {
 
 impl Workload {
     /// The most connections that it has at the same time.
-    pub fn connections(&self, phases: &crate::workload::Phases) -> u32 {
+    pub fn connections(&self, phases: &Phases) -> u32 {
         match self {
+            Self::Probe { others, .. } => {
+                others.as_ref().map_or(0, |others| others.senders).saturating_add(2)
+            }
             Self::Pairs { pairs, .. } | Self::SlowReaders { pairs, .. } | Self::Churn { pairs, .. } => {
                 pairs.saturating_mul(2)
             }
@@ -99,13 +102,19 @@ impl Workload {
                 others.saturating_add(1)
             }
             Self::AllToAll { clients, .. }
-            | Self::Idle { clients }
+            | Self::Idle { clients, .. }
             | Self::ReconnectStorm { clients, .. } => *clients,
-            Self::ConnectionStorm { per_second, hold, .. } => {
-                // A connection is there while its handshake lasts, too; a second for that, at the most for the whole run.
-                let there = (hold.as_secs_f64() + 1.0).min((phases.warm_up + phases.window).as_secs_f64());
-                (per_second * there).ceil() as u32
+            Self::ConnectionStorm { per_second, hold, .. } => storm(*per_second, *hold, phases),
+            Self::PairsBesideStorm { pairs, per_second, hold, .. } => {
+                pairs.saturating_mul(2).saturating_add(storm(*per_second, *hold, phases))
             }
         }
     }
+}
+
+/// The most connections that a storm has at the same time.
+fn storm(per_second: f64, hold: Duration, phases: &Phases) -> u32 {
+    // A connection is there while its handshake lasts, too; a second for that, at the most for the whole run.
+    let there = (hold.as_secs_f64() + 1.0).min((phases.warm_up + phases.window).as_secs_f64());
+    (per_second * there).ceil() as u32
 }

@@ -27,9 +27,17 @@ pub(super) struct Stage<'a> {
 
 /// How many runs a workload takes: all servers in every round, the null server once, and once more for the tool's ceiling.
 pub(super) fn steps(scenario: &Scenario, entry: &WorkloadEntry, with_null: bool) -> u32 {
-    let servers = u32::try_from(scenario.server.len()).unwrap_or(u32::MAX);
+    let servers = taking_part(scenario, entry).count() as u32;
     let ceiling = u32::from(with_null && entry.knee.is_none() && ceiling::load(&entry.load).is_some());
     rounds(scenario, entry) * servers + u32::from(with_null) + ceiling
+}
+
+/// The servers that a workload is about.
+pub(super) fn taking_part<'a>(
+    scenario: &'a Scenario,
+    entry: &'a WorkloadEntry,
+) -> impl Iterator<Item = &'a ServerRecipe> {
+    scenario.server.iter().filter(|server| entry.is_for(&server.name))
 }
 
 /// How many rounds a workload has.
@@ -48,8 +56,8 @@ pub(super) fn phases(scenario: &Scenario, entry: &WorkloadEntry) -> Phases {
 }
 
 /// Who has a turn in a round: everybody, first to last and back to front by turns.
-fn turns(servers: &[ServerRecipe], round: u32) -> Vec<&ServerRecipe> {
-    let mut order: Vec<_> = servers.iter().collect();
+fn turns<'a>(servers: impl Iterator<Item = &'a ServerRecipe>, round: u32) -> Vec<&'a ServerRecipe> {
+    let mut order: Vec<_> = servers.collect();
     if round % 2 == 1 {
         order.reverse();
     }
@@ -70,14 +78,14 @@ impl<'a> Stage<'a> {
             Err(why) => {
                 self.live.say(&format!("{}: not run, {why}", entry.name));
                 section.note = Some(why);
-                section.thresholds = thresholds::judge(&entry.threshold, &[], &[]);
+                section.thresholds = thresholds::judge(&entry.threshold, &[], &[], earlier);
                 return section;
             }
         };
         self.live.say(&format!("{}: {}", entry.name, section.description));
         let rounds = rounds(scenario, entry);
         for round in 0..rounds {
-            for server in turns(&scenario.server, round) {
+            for server in turns(taking_part(scenario, entry), round) {
                 self.turn(&mut section, entry, server, &load, round, rounds);
             }
             // Beside servers none of which could be measured, it would say nothing.
@@ -92,7 +100,8 @@ impl<'a> Stage<'a> {
         section.summaries = summary::summarise(&section.runs, scenario.seed);
         section.comparisons =
             summary::compare(&section.runs, self.subjects, &scenario.baseline, scenario.seed);
-        section.thresholds = thresholds::judge(&entry.threshold, &section.summaries, &section.comparisons);
+        section.thresholds =
+            thresholds::judge(&entry.threshold, &section.summaries, &section.comparisons, earlier);
         section
     }
 
@@ -211,8 +220,9 @@ mod tests {
     #[test]
     fn who_goes_first_changes_with_the_round() {
         let servers = [recipe("a"), recipe("b")];
-        let order =
-            |round| turns(&servers, round).iter().map(|server| server.name.as_str()).collect::<String>();
+        let order = |round| {
+            turns(servers.iter(), round).iter().map(|server| server.name.as_str()).collect::<String>()
+        };
         assert_eq!([order(0), order(1), order(2)], ["ab", "ba", "ab"]);
     }
 }

@@ -6,7 +6,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::describe::slow_pairs;
-use super::{CLIENTS_MOST, Pace, Phases, Traffic, Workload, WorkloadError};
+use super::{Burst, CLIENTS_MOST, Others, Pace, Phases, Traffic, Workload, WorkloadError};
 use crate::plan::{Arrival, Backoff, ClientIndex, ClientPlan, Destinations, Life, Pacing, Reading, Sending};
 use crate::schedule::Schedule;
 use crate::sizes::Sizes;
@@ -50,10 +50,31 @@ pub(super) fn cast(workload: &Workload, phases: &Phases, seed: u64) -> Result<Ca
             }
             (classes, clients)
         }
-        Workload::Idle { clients } => (Vec::new(), (0..*clients).map(silent).collect()),
+        Workload::Probe { probe_rate, probe_size, others } => {
+            let classes = if others.is_some() { vec!["probe", "background"] } else { vec!["probe"] };
+            (classes, cast_probe(*probe_rate, probe_size.sizes(), others.as_ref()))
+        }
+        Workload::Idle { clients, burst: None } => (Vec::new(), (0..*clients).map(silent).collect()),
+        Workload::Idle { clients, burst: Some(burst) } => {
+            (vec![PACKETS], cast_burst(*clients, burst, phases))
+        }
         Workload::ConnectionStorm { per_second, hold, .. } => {
             let clients = cast_storm(*per_second, *hold, phases)?;
             return Ok(Cast { classes: Vec::new(), clients, arrival: Arrival::Scheduled });
+        }
+        Workload::PairsBesideStorm { pairs, traffic, per_second, hold } => {
+            let mut clients = cast_pairs(*pairs, false, traffic);
+            let storm = cast_storm(*per_second, *hold, phases)?;
+            // With two threads, or two processes, one has the pairs and the other the storm.
+            clients.iter_mut().for_each(|client| client.group *= 2);
+            clients
+                .extend(storm.into_iter().map(|client| ClientPlan { group: 2 * client.group + 1, ..client }));
+            let arrival = Arrival::Partly {
+                first: 2 * pairs,
+                at_once: CONNECTING_AT_ONCE,
+                timeout: timeout(2 * pairs),
+            };
+            return Ok(Cast { classes: vec![PACKETS], clients, arrival });
         }
         Workload::ReconnectStorm { clients, traffic } => {
             let mut clients = cast_pairs(clients / 2, true, traffic);
@@ -68,8 +89,13 @@ pub(super) fn cast(workload: &Workload, phases: &Phases, seed: u64) -> Result<Ca
             (vec![PACKETS], cast_churn(*pairs, *stay, *away, traffic, seed))
         }
     };
-    let timeout = CONNECTING_LEAST + CONNECTING_EACH * clients.len() as u32;
+    let timeout = timeout(clients.len() as u32);
     Ok(Cast { classes, clients, arrival: Arrival::Before { at_once: CONNECTING_AT_ONCE, timeout } })
+}
+
+/// How long so many clients may take to connect.
+fn timeout(clients: u32) -> Duration {
+    CONNECTING_LEAST + CONNECTING_EACH * clients
 }
 
 /// A client that is there and says nothing.
@@ -166,6 +192,34 @@ fn cast_background(pairs: u32, background_pairs: u32, traffic: &Traffic) -> Vec<
         }
     }
     clients
+}
+
+/// Client 1 is the probe, client 0 its receiver; the others write to the same.
+fn cast_probe(rate: f64, sizes: &Sizes, others: Option<&Others>) -> Vec<ClientPlan> {
+    let sending = Sending {
+        to: one(0),
+        pacing: Pacing::Open { schedule: Schedule::Constant { per_second: rate } },
+        sizes: sizes.clone(),
+        class: 0,
+        requests: false,
+    };
+    let mut clients = vec![silent(0), ClientPlan { sending: Some(sending), ..silent(0) }];
+    let Some(Others { senders, traffic }) = others else { return clients };
+    // With two threads, or two processes, one has the flow that is measured and the other what is beside it.
+    let group = if traffic.pace.is_closed() { 0 } else { 1 };
+    clients.extend((0..*senders).map(|_| {
+        let mut client = sender(group, one(0), traffic, *senders);
+        client.sending.iter_mut().for_each(|sending| sending.class = 1);
+        client
+    }));
+    clients
+}
+
+/// Pairs, both ways, from the window's start on.
+fn cast_burst(clients: u32, burst: &Burst, phases: &Phases) -> Vec<ClientPlan> {
+    let pace =
+        Pace::Open(Schedule::Once { after: phases.warm_up, per_second: burst.rate, lasting: burst.lasting });
+    cast_pairs(clients / 2, true, &Traffic { pace, size: burst.size.clone() })
 }
 
 /// One client per connection, during warm-up and window.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Pace, SizeName, Traffic, Workload};
+use super::{Burst, Pace, SizeName, Traffic, Workload};
 use crate::digits::grouped;
 use crate::schedule::Schedule;
 use crate::sizes::Sizes;
@@ -39,11 +39,30 @@ pub(super) fn describe(workload: &Workload) -> String {
             let pairs = count(background.pairs, "pair", "pairs");
             format!("{asking}, beside {pairs}, {}", describe_traffic(&background.traffic))
         }
-        Workload::Idle { clients } => format!("{} idle", count(*clients, "client", "clients")),
+        Workload::Probe { probe_rate, probe_size, others } => {
+            let flow =
+                format!("a flow of {} packets/s of {}", number(*probe_rate), describe_size(probe_size));
+            let Some(others) = others else { return flow };
+            let senders = count(others.senders, "sender", "senders");
+            format!("{flow}, beside {senders} to its receiver, {}", describe_traffic(&others.traffic))
+        }
+        Workload::Idle { clients, burst } => {
+            let idle = format!("{} idle", count(*clients, "client", "clients"));
+            let Some(Burst { rate, size, lasting }) = burst else { return idle };
+            let (rate, size, lasting) = (number(*rate), describe_size(size), seconds(*lasting));
+            format!("{idle} but for a burst of {rate} packets/s of {size} for {lasting}")
+        }
         Workload::ConnectionStorm { per_second, hold, resumption } => {
             let sessions = if *resumption { ", TLS sessions resumed" } else { "" };
             format!("{} connections/s, each held for {}{sessions}", number(*per_second), seconds(*hold))
         }
+        Workload::PairsBesideStorm { pairs, traffic, per_second, hold } => format!(
+            "{}, {}, beside {} connections/s, each held for {}",
+            count(*pairs, "pair", "pairs"),
+            describe_traffic(traffic),
+            number(*per_second),
+            seconds(*hold)
+        ),
         Workload::ReconnectStorm { clients, traffic } => {
             let clients = count(*clients, "client", "clients");
             format!("{clients} whose relay restarts, {}", describe_traffic(traffic))
@@ -90,6 +109,13 @@ fn describe_traffic(traffic: &Traffic) -> String {
         Pace::Open(Schedule::OnOff { per_second, on, off }) => {
             let (on, off) = (seconds(on), seconds(off));
             format!("{} packets/s of {size} for {on}, then none for {off}, and so on", number(per_second))
+        }
+        Pace::Open(Schedule::Once { after, per_second, lasting }) => {
+            let (after, lasting) = (seconds(after), seconds(lasting));
+            format!(
+                "nothing for {after}, {} packets/s of {size} for {lasting}, then none",
+                number(per_second)
+            )
         }
         Pace::Closed { window: 1 } => format!("1 packet of {size} under way per sender"),
         Pace::Closed { window } => {

@@ -25,10 +25,14 @@ pub enum Kind {
     AllToAll,
     /// Pairs that ask and answer, beside background load.
     RequestReply,
+    /// One flow, and perhaps others to the same receiver.
+    Probe,
     /// Clients that only are there.
     Idle,
     /// Connections at a rate.
     ConnectionStorm,
+    /// Pairs beside connections at a rate.
+    PairsBesideStorm,
     /// Clients whose relay is restarted.
     ReconnectStorm,
     /// Pairs of which a share reads slowly.
@@ -48,7 +52,7 @@ pub enum Kind {
 pub struct Keys {
     /// The shape of the load.
     pub kind: Kind,
-    /// Pairs of clients (pairs, request-reply, slow-readers, churn).
+    /// Pairs of clients (pairs, request-reply, pairs-beside-storm, slow-readers, churn).
     #[arg(long, value_name = "N")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pairs: Option<u32>,
@@ -56,7 +60,7 @@ pub struct Keys {
     #[arg(long)]
     #[serde(default, skip_serializing_if = "is_false")]
     pub both_ways: bool,
-    /// Senders (fan-in).
+    /// Senders (fan-in); those beside a probe (probe).
     #[arg(long, value_name = "N")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub senders: Option<u32>,
@@ -84,11 +88,23 @@ pub struct Keys {
     #[arg(long, value_name = "N")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub background_pairs: Option<u32>,
-    /// Connections a second (connection-storm).
+    /// Packets a second of the flow that is measured (probe).
+    #[arg(long, value_name = "PER_SECOND")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe_rate: Option<f64>,
+    /// Their size; 128 bytes if not said (probe).
+    #[arg(long, value_name = "SIZE")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe_size: Option<SizeName>,
+    /// Seconds that clients send at the window's start, by `rate` and `size`, before they are quiet again (idle).
+    #[arg(long, value_name = "SECONDS")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<f64>,
+    /// Connections a second (connection-storm, pairs-beside-storm).
     #[arg(long, value_name = "N")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_second: Option<f64>,
-    /// Seconds that each connection is held; 0 if not said (connection-storm).
+    /// Seconds that each connection is held; 0 if not said (connection-storm, pairs-beside-storm).
     #[arg(long, value_name = "SECONDS")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<f64>,
@@ -164,6 +180,9 @@ impl Keys {
             request_rate: None,
             request_size: None,
             background_pairs: None,
+            probe_rate: None,
+            probe_size: None,
+            burst: None,
             per_second: None,
             hold: None,
             resumption: false,
@@ -193,8 +212,10 @@ impl Kind {
             Self::FanOut => "fan-out",
             Self::AllToAll => "all-to-all",
             Self::RequestReply => "request-reply",
+            Self::Probe => "probe",
             Self::Idle => "idle",
             Self::ConnectionStorm => "connection-storm",
+            Self::PairsBesideStorm => "pairs-beside-storm",
             Self::ReconnectStorm => "reconnect-storm",
             Self::SlowReaders => "slow-readers",
             Self::Churn => "churn",

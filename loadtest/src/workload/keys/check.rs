@@ -36,16 +36,30 @@ impl Workload {
                 count("background-pairs", background.pairs, 1, CLIENTS_MOST / 2 - pairs)?;
                 check_traffic(&background.traffic)
             }
-            Self::Idle { clients } => count("clients", *clients, 1, CLIENTS_MOST),
+            Self::Probe { probe_rate, others, .. } => {
+                rate("probe-rate", *probe_rate)?;
+                let Some(others) = others else { return Ok(()) };
+                count("senders", others.senders, 1, CLIENTS_MOST - 2)?;
+                check_traffic(&others.traffic)
+            }
+            Self::Idle { clients, burst: None } => count("clients", *clients, 1, CLIENTS_MOST),
+            Self::Idle { clients, burst: Some(burst) } => {
+                even(*clients)?;
+                rate("rate", burst.rate)?;
+                length("burst", burst.lasting, false)
+            }
             Self::ConnectionStorm { per_second, hold, .. } => {
                 rate("per-second", *per_second)?;
                 length("hold", *hold, true)
             }
+            Self::PairsBesideStorm { pairs, traffic, per_second, hold } => {
+                count("pairs", *pairs, 1, CLIENTS_MOST / 2)?;
+                rate("per-second", *per_second)?;
+                length("hold", *hold, true)?;
+                check_traffic(traffic)
+            }
             Self::ReconnectStorm { clients, traffic } => {
-                count("clients", *clients, 2, CLIENTS_MOST)?;
-                if !clients.is_multiple_of(2) {
-                    return Err(WorkloadError::Odd(*clients));
-                }
+                even(*clients)?;
                 check_traffic(traffic)
             }
             Self::SlowReaders { pairs, slow_share, traffic, .. } => {
@@ -80,6 +94,11 @@ fn check_traffic(traffic: &Traffic) -> Result<(), WorkloadError> {
             length("on", on, false)?;
             length("off", off, false)
         }
+        Pace::Open(Schedule::Once { after, per_second, lasting }) => {
+            rate("rate", per_second)?;
+            length("after", after, true)?;
+            length("burst", lasting, false)
+        }
         Pace::Closed { window } if !(1..=WINDOW_MOST).contains(&window) => Err(WorkloadError::Window(window)),
         Pace::Closed { .. } | Pace::Unlimited => Ok(()),
     }
@@ -94,6 +113,12 @@ fn count(key: &'static str, count: u32, least: u32, most: u32) -> Result<(), Wor
         return Ok(());
     }
     Err(WorkloadError::Count { key, count, least, most })
+}
+
+/// Clients of whom each has a partner.
+fn even(clients: u32) -> Result<(), WorkloadError> {
+    count("clients", clients, 2, CLIENTS_MOST)?;
+    if clients.is_multiple_of(2) { Ok(()) } else { Err(WorkloadError::Odd(clients)) }
 }
 
 fn rate(key: &'static str, value: f64) -> Result<(), WorkloadError> {

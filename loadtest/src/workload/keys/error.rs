@@ -53,6 +53,9 @@ pub enum WorkloadError {
     /// Partners come in twos.
     #[error("`clients` is {0}, want an even number: each has a partner")]
     Odd(u32),
+    /// A burst by a schedule of its own.
+    #[error("a burst is sent evenly, by `rate` and `size` alone")]
+    Uneven,
     /// A rate.
     #[error("`{key}` is {value} a second, want more than 0 and at most {RATE_MOST}")]
     Rate {

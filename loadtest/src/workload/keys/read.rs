@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::{Keys, Kind, WorkloadError};
 use crate::schedule::Schedule;
 use crate::sizes::SizeName;
-use crate::workload::{Background, Pace, TIME_MOST, Traffic, Workload};
+use crate::workload::{Background, Burst, Others, Pace, TIME_MOST, Traffic, Workload};
 
-/// Bytes of a request, if nothing is said: about those of a small question.
-const REQUEST_SIZE: &str = "128";
+/// Bytes of a request and of a probe, if nothing is said: about those of a small question.
+const SMALL: &str = "128";
 
 /// The kinds whose clients send packets.
 const SENDING: &[Kind] = &[
@@ -17,6 +17,9 @@ const SENDING: &[Kind] = &[
     Kind::FanOut,
     Kind::AllToAll,
     Kind::RequestReply,
+    Kind::Probe,
+    Kind::Idle,
+    Kind::PairsBesideStorm,
     Kind::ReconnectStorm,
     Kind::SlowReaders,
     Kind::Churn,
@@ -30,18 +33,21 @@ const TAKERS: &[(&str, IsThere, &[Kind])] = &[
     (
         "pairs",
         |keys| keys.pairs.is_some(),
-        &[Kind::Pairs, Kind::RequestReply, Kind::SlowReaders, Kind::Churn],
+        &[Kind::Pairs, Kind::RequestReply, Kind::PairsBesideStorm, Kind::SlowReaders, Kind::Churn],
     ),
     ("both-ways", |keys| keys.both_ways, &[Kind::Pairs]),
-    ("senders", |keys| keys.senders.is_some(), &[Kind::FanIn]),
+    ("senders", |keys| keys.senders.is_some(), &[Kind::FanIn, Kind::Probe]),
     ("receivers", |keys| keys.receivers.is_some(), &[Kind::FanOut]),
     ("clients", |keys| keys.clients.is_some(), &[Kind::AllToAll, Kind::Idle, Kind::ReconnectStorm]),
     ("exponent", |keys| keys.exponent.is_some(), &[Kind::AllToAll]),
     ("request-rate", |keys| keys.request_rate.is_some(), &[Kind::RequestReply]),
     ("request-size", |keys| keys.request_size.is_some(), &[Kind::RequestReply]),
     ("background-pairs", |keys| keys.background_pairs.is_some(), &[Kind::RequestReply]),
-    ("per-second", |keys| keys.per_second.is_some(), &[Kind::ConnectionStorm]),
-    ("hold", |keys| keys.hold.is_some(), &[Kind::ConnectionStorm]),
+    ("probe-rate", |keys| keys.probe_rate.is_some(), &[Kind::Probe]),
+    ("probe-size", |keys| keys.probe_size.is_some(), &[Kind::Probe]),
+    ("burst", |keys| keys.burst.is_some(), &[Kind::Idle]),
+    ("per-second", |keys| keys.per_second.is_some(), &[Kind::ConnectionStorm, Kind::PairsBesideStorm]),
+    ("hold", |keys| keys.hold.is_some(), &[Kind::ConnectionStorm, Kind::PairsBesideStorm]),
     ("resumption", |keys| keys.resumption, &[Kind::ConnectionStorm]),
     ("slow-share", |keys| keys.slow_share.is_some(), &[Kind::SlowReaders]),
     ("bytes-per-second", |keys| keys.bytes_per_second.is_some(), &[Kind::SlowReaders]),
@@ -85,11 +91,18 @@ impl TryFrom<Keys> for Workload {
                 traffic: keys.traffic()?,
             },
             Kind::RequestReply => keys.request_reply()?,
-            Kind::Idle => Self::Idle { clients: keys.need(keys.clients, "clients")? },
+            Kind::Probe => keys.probe()?,
+            Kind::Idle => Self::Idle { clients: keys.need(keys.clients, "clients")?, burst: keys.burst()? },
             Kind::ConnectionStorm => Self::ConnectionStorm {
                 per_second: keys.need(keys.per_second, "per-second")?,
                 hold: length("hold", keys.hold.unwrap_or(0.0), true)?,
                 resumption: keys.resumption,
+            },
+            Kind::PairsBesideStorm => Self::PairsBesideStorm {
+                pairs: keys.need(keys.pairs, "pairs")?,
+                traffic: keys.traffic()?,
+                per_second: keys.need(keys.per_second, "per-second")?,
+                hold: length("hold", keys.hold.unwrap_or(0.0), true)?,
             },
             Kind::ReconnectStorm => Self::ReconnectStorm {
                 clients: keys.need(keys.clients, "clients")?,
@@ -134,19 +147,43 @@ impl Keys {
     fn request_reply(&self) -> Result<Workload, WorkloadError> {
         let background = match self.background_pairs {
             Some(pairs) => Some(Background { pairs, traffic: self.traffic()? }),
-            None => {
-                if let Some(&(key, _)) = TRAFFIC.iter().find(|(_, is_there)| is_there(self)) {
-                    return Err(WorkloadError::Needs { key, other: "background-pairs" });
-                }
-                None
-            }
+            None => self.no_traffic_without("background-pairs")?,
         };
         Ok(Workload::RequestReply {
             pairs: self.need(self.pairs, "pairs")?,
             request_rate: self.need(self.request_rate, "request-rate")?,
-            request_size: self.request_size.clone().unwrap_or_else(request_size),
+            request_size: self.request_size.clone().unwrap_or_else(small),
             background,
         })
+    }
+
+    fn probe(&self) -> Result<Workload, WorkloadError> {
+        let others = match self.senders {
+            Some(senders) => Some(Others { senders, traffic: self.traffic()? }),
+            None => self.no_traffic_without("senders")?,
+        };
+        Ok(Workload::Probe {
+            probe_rate: self.need(self.probe_rate, "probe-rate")?,
+            probe_size: self.probe_size.clone().unwrap_or_else(small),
+            others,
+        })
+    }
+
+    fn burst(&self) -> Result<Option<Burst>, WorkloadError> {
+        let Some(lasting) = self.burst else { return self.no_traffic_without("burst") };
+        let Traffic { pace: Pace::Open(Schedule::Constant { per_second: rate }), size } = self.traffic()?
+        else {
+            return Err(WorkloadError::Uneven);
+        };
+        Ok(Some(Burst { rate, size, lasting: length("burst", lasting, false)? }))
+    }
+
+    /// Nothing; an error if there are keys of traffic, which mean nothing without `other`.
+    fn no_traffic_without<T>(&self, other: &'static str) -> Result<Option<T>, WorkloadError> {
+        match TRAFFIC.iter().find(|(_, is_there)| is_there(self)) {
+            Some(&(key, _)) => Err(WorkloadError::Needs { key, other }),
+            None => Ok(None),
+        }
     }
 
     fn traffic(&self) -> Result<Traffic, WorkloadError> {
@@ -218,6 +255,6 @@ fn length(key: &'static str, value: f64, zero: bool) -> Result<Duration, Workloa
     }
 }
 
-fn request_size() -> SizeName {
-    REQUEST_SIZE.parse().expect("the constant is a size")
+fn small() -> SizeName {
+    SMALL.parse().expect("the constant is a size")
 }

@@ -13,8 +13,10 @@ impl Workload {
             Self::FanOut { .. } => Kind::FanOut,
             Self::AllToAll { .. } => Kind::AllToAll,
             Self::RequestReply { .. } => Kind::RequestReply,
+            Self::Probe { .. } => Kind::Probe,
             Self::Idle { .. } => Kind::Idle,
             Self::ConnectionStorm { .. } => Kind::ConnectionStorm,
+            Self::PairsBesideStorm { .. } => Kind::PairsBesideStorm,
             Self::ReconnectStorm { .. } => Kind::ReconnectStorm,
             Self::SlowReaders { .. } => Kind::SlowReaders,
             Self::Churn { .. } => Kind::Churn,
@@ -50,10 +52,31 @@ impl From<Workload> for Keys {
                     ..keys
                 }
             }
-            Workload::Idle { clients } => Self { clients: Some(clients), ..bare },
+            Workload::Probe { probe_rate, probe_size, others } => {
+                let senders = others.as_ref().map(|others| others.senders);
+                let keys = match others {
+                    Some(others) => bare.with(others.traffic),
+                    None => bare,
+                };
+                Self { probe_rate: Some(probe_rate), probe_size: Some(probe_size), senders, ..keys }
+            }
+            Workload::Idle { clients, burst: None } => Self { clients: Some(clients), ..bare },
+            Workload::Idle { clients, burst: Some(burst) } => Self {
+                clients: Some(clients),
+                burst: Some(burst.lasting.as_secs_f64()),
+                rate: Some(burst.rate),
+                size: Some(burst.size),
+                ..bare
+            },
             Workload::ConnectionStorm { per_second, hold, resumption } => {
                 Self { per_second: Some(per_second), hold: Some(hold.as_secs_f64()), resumption, ..bare }
             }
+            Workload::PairsBesideStorm { pairs, traffic, per_second, hold } => Self {
+                pairs: Some(pairs),
+                per_second: Some(per_second),
+                hold: Some(hold.as_secs_f64()),
+                ..bare.with(traffic)
+            },
             Workload::ReconnectStorm { clients, traffic } => {
                 Self { clients: Some(clients), ..bare.with(traffic) }
             }
@@ -90,6 +113,10 @@ impl Keys {
                 off: Some(off.as_secs_f64()),
                 ..keys
             },
+            // Only a burst of idle clients has it, and writes its own keys.
+            Pace::Open(Schedule::Once { per_second, lasting, .. }) => {
+                Self { rate: Some(per_second), burst: Some(lasting.as_secs_f64()), ..keys }
+            }
             Pace::Closed { window } => Self { window: Some(window), ..keys },
             Pace::Unlimited => Self { unlimited: true, ..keys },
         }
