@@ -10,6 +10,7 @@
 mod connection;
 mod relay;
 mod router;
+mod splice;
 mod stun;
 mod tls;
 mod waiting;
@@ -23,8 +24,10 @@ use std::thread::{self, JoinHandle};
 
 use anyhow::Context;
 use mio::Waker;
+use rustls::ServerConfig;
 
 use relay::Relay;
+use splice::Splice;
 
 /// How often a TCP port is drawn whose UDP namesake is taken, before giving up.
 const PORT_ATTEMPTS: usize = 16;
@@ -41,22 +44,45 @@ pub struct NullOptions {
 /// Serves until the process ends. Prints `listening on ADDRESS` on standard output once it does.
 pub fn serve(options: NullOptions) -> anyhow::Result<()> {
     let (relay, address) = open(options)?;
-    let mut stdout = io::stdout().lock();
-    // Whoever started us may have closed standard output: it then knows the address.
-    let _ = writeln!(stdout, "listening on {address}").and_then(|()| stdout.flush());
-    drop(stdout);
+    announce(address);
     relay.run(&AtomicBool::new(false)).context("waiting for sockets")
 }
 
 /// Serves in a thread of this process, until the handle is dropped.
 pub fn spawn_thread(options: NullOptions) -> anyhow::Result<NullHandle> {
     let (relay, address) = open(options)?;
-    let waker = relay.waker()?;
+    spawn(address, relay.waker()?, move |stop| relay.run(stop))
+}
+
+/// A [byte splice](splice), likewise. It speaks no STUN.
+pub fn serve_splice(options: NullOptions) -> anyhow::Result<()> {
+    let (splice, address) = open_splice(options)?;
+    announce(address);
+    splice.run(&AtomicBool::new(false)).context("waiting for sockets")
+}
+
+/// A [byte splice](splice) in a thread of this process, until the handle is dropped.
+pub fn spawn_splice_thread(options: NullOptions) -> anyhow::Result<NullHandle> {
+    let (splice, address) = open_splice(options)?;
+    spawn(address, splice.waker()?, move |stop| splice.run(stop))
+}
+
+fn announce(address: SocketAddr) {
+    let mut stdout = io::stdout().lock();
+    // Whoever started us may have closed standard output: it then knows the address.
+    let _ = writeln!(stdout, "listening on {address}").and_then(|()| stdout.flush());
+}
+
+fn spawn(
+    address: SocketAddr,
+    waker: Waker,
+    run: impl FnOnce(&AtomicBool) -> io::Result<()> + Send + 'static,
+) -> anyhow::Result<NullHandle> {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&stop);
     let thread = thread::Builder::new()
         .name("null-server".to_owned())
-        .spawn(move || relay.run(&asked))
+        .spawn(move || run(&asked))
         .context("starting a thread")?;
     Ok(NullHandle { address, stop, waker, thread: Some(thread) })
 }
@@ -93,8 +119,18 @@ impl Drop for NullHandle {
 fn open(options: NullOptions) -> anyhow::Result<(Relay, SocketAddr)> {
     let (tcp, udp) = sockets(options.listen)?;
     let address = tcp.local_addr().context("reading the address listened on")?;
-    let tls = options.secure.then(tls::config).transpose().context("making a certificate")?;
-    Ok((Relay::new(tcp, udp, tls)?, address))
+    Ok((Relay::new(tcp, udp, tls_config(options)?)?, address))
+}
+
+fn open_splice(options: NullOptions) -> anyhow::Result<(Splice, SocketAddr)> {
+    let listen = options.listen;
+    let tcp = TcpListener::bind(listen).with_context(|| format!("listening on TCP {listen}"))?;
+    let address = tcp.local_addr().context("reading the address listened on")?;
+    Ok((Splice::new(tcp, tls_config(options)?)?, address))
+}
+
+fn tls_config(options: NullOptions) -> anyhow::Result<Option<Arc<ServerConfig>>> {
+    options.secure.then(tls::config).transpose().context("making a certificate")
 }
 
 /// A TCP and a UDP socket on the same port.

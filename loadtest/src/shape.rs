@@ -255,6 +255,25 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_storm_beside_traffic_is_no_storm_and_leaves_the_plan_for_the_traffic() {
+        let mut plan = plan();
+        plan.arrival = Arrival::Partly { first: 2, at_once: 1, timeout: Duration::from_secs(1) };
+        let leaves = Life::Leaves { after: Duration::from_secs(1) };
+        plan.clients.push(ClientPlan { life: leaves, ..client(None) });
+        let shape = Shape::from(&plan);
+        assert!(shape.beside_storm && shape.coming_and_going && !shape.storm);
+        assert_eq!(shape.planned, Some(1_000.0));
+    }
+
+    #[test]
+    fn what_is_sent_once_is_a_burst() {
+        let (after, lasting) = (Duration::from_secs(1), Duration::from_secs(1));
+        let plan = paced(Pacing::Open { schedule: Schedule::Once { after, per_second: 9.0, lasting } });
+        let shape = Shape::from(&plan);
+        assert!(shape.burst && shape.open_loop && shape.planned.is_none());
+    }
+
+    #[test]
     fn flows_are_even_where_all_send_alike_and_nothing_is_drawn() {
         assert!(Shape::from(&plan()).even_flows);
 

@@ -295,7 +295,7 @@ impl Workload {
     }
 
     /// The total rate it offers, in packets (connections, for storms) a second; None if it has none. Answers are not counted:
-    /// they depend on the relay.
+    /// they depend on the relay. Nor is a burst: it ends.
     pub fn offered(&self) -> Option<f64> {
         match self {
             Self::Pairs { traffic, .. }
@@ -315,7 +315,7 @@ impl Workload {
                 Some(request_rate + background.traffic.pace.offered()?)
             }
             Self::ConnectionStorm { per_second, .. } => Some(*per_second),
-            Self::Idle { burst, .. } => burst.as_ref().map(|burst| burst.rate),
+            Self::Idle { .. } => None,
         }
     }
 

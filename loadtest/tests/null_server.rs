@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use ferry_client::{Trust, client_config};
-use ferry_loadtest::null_server::{NullHandle, NullOptions, spawn_thread};
+use ferry_loadtest::null_server::{NullHandle, NullOptions, spawn_splice_thread, spawn_thread};
 use ferry_protocol::handshake::read_server_key;
 use ferry_protocol::{
     ClientHandshake, ClientInfo, NodePrivateKey, NodePublicKey, ServerFrame, ServerFrameDecoder, Step,
@@ -42,6 +42,45 @@ fn packets_of_every_size_stay_whole_and_in_order_over_every_transport() {
     carries_every_size(plain(&open), plain(&open));
     carries_every_size(secure(&sealed), secure(&sealed));
     carries_every_size(websocket(&open), websocket(&open));
+}
+
+#[test]
+fn a_splice_moves_packets_of_every_size_whole_and_in_order() {
+    let [open, sealed] =
+        [false, true].map(|secure| spawn_splice_thread(NullOptions { secure, ..LOOPBACK }).unwrap());
+    carries_every_size(plain(&open), plain(&open));
+    carries_every_size(secure(&sealed), secure(&sealed));
+}
+
+#[test]
+fn a_splice_moves_packets_to_whom_they_are_for() {
+    let server = spawn_splice_thread(LOOPBACK).unwrap();
+    let [mut alice, mut bob, mut carol] = [1, 2, 3].map(|seed| Client::join(plain(&server), seed));
+    alice.send(&bob.key, b"to bob");
+    alice.send(&NodePublicKey::from_bytes([9; 32]), b"to nobody");
+    alice.send(&carol.key, b"to carol");
+    alice.send(&bob.key, b"to bob again");
+    assert_eq!(carol.receive(), Said::Packet(alice.key, b"to carol".to_vec()));
+    assert_eq!(bob.receive(), Said::Packet(alice.key, b"to bob".to_vec()));
+    assert_eq!(bob.receive(), Said::Packet(alice.key, b"to bob again".to_vec()));
+}
+
+#[test]
+fn a_splice_finds_a_receiver_that_came_back() {
+    let server = spawn_splice_thread(LOOPBACK).unwrap();
+    let mut alice = Client::join(plain(&server), 1);
+    let mut bob = Client::join(plain(&server), 2);
+    alice.send(&bob.key, b"first");
+    assert_eq!(bob.receive(), Said::Packet(alice.key, b"first".to_vec()));
+    bob.stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(bob.stream.read(&mut [0]).unwrap(), 0, "hung up in return");
+    // Takes the place that is free now.
+    let mut carol = Client::join(plain(&server), 3);
+    let mut bob = Client::join(plain(&server), 2);
+    alice.send(&bob.key, b"second");
+    alice.send(&carol.key, b"third");
+    assert_eq!(bob.receive(), Said::Packet(alice.key, b"second".to_vec()));
+    assert_eq!(carol.receive(), Said::Packet(alice.key, b"third".to_vec()));
 }
 
 fn carries_every_size(one: impl Read + Write, other: impl Read + Write) {

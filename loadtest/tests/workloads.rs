@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use common::run::{run, target};
-use ferry_loadtest::null_server::{NullOptions, spawn_thread};
+use ferry_loadtest::null_server::{NullHandle, NullOptions, spawn_splice_thread, spawn_thread};
 use ferry_loadtest::outcome::Outcome;
 use ferry_loadtest::workload::{Frame, Phases, Workload};
 
@@ -104,6 +104,84 @@ fn requests_and_answers_beside_background() {
 }
 
 #[test]
+fn a_probe_alone() {
+    on_both("kind = 'probe', probe-rate = 400", |outcome| {
+        all_arrived(outcome, 2);
+        let [probe] = &outcome.classes[..] else { panic!("{:?}", outcome.classes) };
+        assert!(probe.name == "probe" && probe.due.abs_diff(240) <= 1, "{probe:?}");
+        assert_eq!(outcome.flows.iter().map(|flow| (flow.from, flow.to)).collect::<Vec<_>>(), [(1, 0)]);
+    });
+}
+
+#[test]
+fn a_probe_beside_others_that_push_at_its_receiver() {
+    let load = "kind = 'probe', probe-rate = 400, senders = 3, unlimited = true, size = 1400";
+    on_both(load, |outcome| {
+        all_connected(outcome, 5);
+        arrived_as_sent(outcome);
+        assert!(outcome.flows.iter().all(|flow| flow.to == 0), "{:?}", outcome.flows);
+        let due: Vec<_> = outcome.classes.iter().map(|class| (class.name.as_str(), class.due)).collect();
+        let [("probe", probe), ("background", background)] = due[..] else { panic!("{due:?}") };
+        assert!(probe.abs_diff(240) <= 1 && background > probe, "{due:?}");
+    });
+}
+
+#[test]
+fn idle_clients_that_send_once() {
+    on_both("kind = 'idle', clients = 20, burst = 0.3, rate = 2000, size = 500", |outcome| {
+        all_arrived(outcome, 20);
+        assert_eq!(outcome.flows.len(), 20, "each to its partner");
+        assert!(outcome.total.sent.abs_diff(600) <= 20, "{:?}", outcome.total);
+        assert_eq!(outcome.measured.due, outcome.total.sent, "all of it within the window");
+        assert_eq!(outcome.series.last().unwrap().connections, 20);
+    });
+}
+
+#[test]
+fn pairs_beside_a_storm_of_connections() {
+    let load =
+        "kind = 'pairs-beside-storm', pairs = 2, rate = 1000, size = 1400, per-second = 60, hold = 0.1";
+    on_both(load, |outcome| {
+        arrived_as_sent(outcome);
+        assert_eq!(outcome.total.lost, 0);
+        assert_eq!(
+            outcome.flows.iter().map(|flow| (flow.from, flow.to)).collect::<Vec<_>>(),
+            [(0, 1), (2, 3)]
+        );
+        let connects = &outcome.connects;
+        // The pairs' four, and 0.7 seconds of the storm.
+        assert_eq!((connects.attempted, connects.established, connects.absent), (46, 46, 0), "{connects:?}");
+        assert!(connects.failed.is_empty() && connects.lost.is_empty(), "{connects:?}");
+        assert_eq!(connects.latency.count(), 36, "the storm's, due in the window");
+    });
+}
+
+#[test]
+fn a_splice_loses_nothing_of_what_it_moves() {
+    for load in [
+        "kind = 'pairs', pairs = 3, both-ways = true, rate = 1200, size = '64-1400'",
+        "kind = 'pairs', pairs = 2, window = 16, size = 'imix'",
+        "kind = 'pairs', pairs = 2, unlimited = true, size = 1400",
+        "kind = 'fan-in', senders = 4, unlimited = true, size = 1400",
+        "kind = 'fan-out', receivers = 4, rate = 1000, size = 300",
+    ] {
+        on_both_of(spawn_splice_thread, load, |outcome| {
+            arrived_as_sent(outcome);
+            assert!(outcome.total.delivered > 400, "{load}: {:?}", outcome.total);
+            assert_eq!(outcome.total.lost, 0, "{load}");
+        });
+    }
+}
+
+#[test]
+fn a_splice_greets_and_lets_go_as_a_relay_does() {
+    on_both_of(spawn_splice_thread, "kind = 'connection-storm', per-second = 60, hold = 0.1", |outcome| {
+        let connects = &outcome.connects;
+        assert_eq!((connects.attempted, connects.established, connects.absent), (42, 42, 0), "{connects:?}");
+    });
+}
+
+#[test]
 fn an_idle_herd() {
     on_both("kind = 'idle', clients = 40", |outcome| {
         all_connected(outcome, 40);
@@ -188,8 +266,17 @@ fn websocket_carries_the_same() {
 
 /// Runs a workload without TLS and with it.
 fn on_both(load: &str, check: impl Fn(&Outcome)) {
+    on_both_of(spawn_thread, load, check);
+}
+
+/// The same on another server.
+fn on_both_of(
+    spawn: impl Fn(NullOptions) -> anyhow::Result<NullHandle>,
+    load: &str,
+    check: impl Fn(&Outcome),
+) {
     for secure in [false, true] {
-        let server = spawn_thread(null(secure)).unwrap();
+        let server = spawn(null(secure)).unwrap();
         let plan = workload(load).plan(frame(server.address(), secure, PHASES)).unwrap();
         check(&run(&plan, || {}));
     }

@@ -203,6 +203,38 @@ fn a_storm_is_about_connects_alone() {
 }
 
 #[test]
+fn beside_a_storm_both_traffic_and_connecting_are_told_but_not_whose_the_cost_was() {
+    let mut outcome = outcome();
+    outcome.connects =
+        Connects { attempted: 1_002, established: 1_002, established_in_window: 800, ..Connects::default() };
+    outcome.connects.latency = durations(800, Duration::from_millis(3));
+    let shape = Shape { beside_storm: true, ..Shape::from(&plan()) };
+    let figures = of_run(shape, &outcome, &watched(), 1_000);
+    assert_near(&figures, Metric::LatencyP99, 50.0);
+    assert_near(&figures, Metric::ConnectsPerSecond, 80.0);
+    assert_near(&figures, Metric::ConnectP99, 3.0);
+    assert!(value(&figures, Metric::ServerCores).is_some());
+    for metric in [Metric::ServerCpuPerPacket, Metric::ServerCpuPerConnect, Metric::ServerResidentPerClient] {
+        assert_eq!(value(&figures, metric), None, "{metric}");
+    }
+}
+
+#[test]
+fn around_a_burst_memory_is_told_before_it_and_after() {
+    let shape = Shape { burst: true, ..Shape::from(&plan()) };
+    let server = ServerReadings {
+        before: Some(reading(0, 1_024_000)),
+        opened: Some(reading(0, 2_048_000)),
+        closed: Some(reading(1, 2_252_800)),
+    };
+    let figures = of_run(shape, &outcome(), &server, 100);
+    assert_near(&figures, Metric::ServerResidentPerClient, 10.0);
+    assert_near(&figures, Metric::ServerResidentAfterBurst, 12.0);
+    assert_near(&figures, Metric::ServerResidentKept, 1.2);
+    assert_eq!(value(&of_run(shape, &outcome(), &server, 99), Metric::ServerResidentKept), None);
+}
+
+#[test]
 fn clients_that_never_came_back_count_as_the_longest_outage() {
     let mut outcome = outcome();
     outcome.connects.outages = durations(60, Duration::from_millis(100));

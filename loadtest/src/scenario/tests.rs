@@ -392,3 +392,58 @@ fn only_keeps_what_it_names_and_the_knee_that_it_needs() {
     let error = names(&["idle"]).expect_err("no such workload").to_string();
     assert_eq!(error, "no workload is named \"idle\"; there are knee, overload");
 }
+
+#[test]
+fn a_bound_may_be_a_ratio_to_another_server_or_to_an_earlier_workload() {
+    let bound = |keys: &str| with("ratio = true", keys);
+    let scenario = bound("to-workload = \"knee\"").expect("it is right");
+    assert_eq!(scenario.workload[1].threshold[0].to_workload.as_deref(), Some("knee"));
+    bound("to-server = \"derper\"").expect("it is right");
+    let wrong = |keys: &str| bound(keys).expect_err("it is wrong").to_string();
+    let text = wrong("to-workload = \"overload\"");
+    assert!(text.ends_with("names \"overload\", which is no earlier workload of \"ferry-relay\""), "{text}");
+    let text = wrong("to-server = \"nobody\"");
+    assert!(text.ends_with("\"nobody\" is no server of the scenario"), "{text}");
+    let text = wrong("to-server = \"ferry-relay\"");
+    assert!(text.ends_with("the ratio of \"ferry-relay\" to itself is always 1"), "{text}");
+    let text = wrong("ratio = true\nto-server = \"derper\"");
+    assert!(text.contains("leave out either it or to-server"), "{text}");
+}
+
+#[test]
+fn only_keeps_the_workload_that_a_bound_refers_to() {
+    let text = GOOD.replace("of-knee = { workload = \"knee\", times = 2.0 }\n", "");
+    let scenario =
+        Scenario::parse(&text.replace("ratio = true", "to-workload = \"knee\"")).expect("it is right");
+    let kept = scenario.only(&["overload".to_owned()]).expect("there is one").workload;
+    assert_eq!(kept.iter().map(|entry| entry.name.as_str()).collect::<Vec<_>>(), ["knee", "overload"]);
+}
+
+#[test]
+fn a_workload_may_be_for_some_servers_the_baseline_among_them() {
+    let for_servers = |names: &str| with("rounds = 1\n", &format!("rounds = 1\nservers = {names}\n"));
+    let scenario = for_servers("[\"derper\"]").expect("it is right");
+    let entry = &scenario.workload[0];
+    assert!(
+        entry.is_for("derper") && !entry.is_for("ferry-relay") && scenario.workload[1].is_for("ferry-relay")
+    );
+    let wrong = |names: &str| for_servers(names).expect_err("it is wrong").to_string();
+    assert_eq!(
+        wrong("[\"ferry-relay\"]"),
+        "workload \"knee\": its servers leave out the baseline, \"derper\""
+    );
+    assert_eq!(
+        wrong("[\"derper\", \"derp\"]"),
+        "workload \"knee\": \"derp\" in servers is no server of the scenario"
+    );
+}
+
+#[test]
+fn a_bound_is_on_a_server_that_takes_part() {
+    let text = GOOD.replace("name = \"overload\"\n", "name = \"overload\"\nservers = [\"derper\"]\n");
+    let error = Scenario::parse(&text).expect_err("it is wrong").to_string();
+    assert_eq!(
+        error,
+        "workload \"overload\", threshold: \"ferry-relay\" does not take part in this workload"
+    );
+}

@@ -71,6 +71,7 @@ fn length(scenario: &Scenario, entry: &WorkloadEntry) -> Duration {
 fn rate(entry: &WorkloadEntry) -> f64 {
     let searched = entry.knee.map(|knee| knee.most);
     let offered = match &entry.load {
+        Load::Relay(Workload::Idle { burst: Some(burst), .. }) => Some(burst.rate),
         Load::Relay(workload) => workload.offered(),
         Load::Stun(load) => load.rate,
     };

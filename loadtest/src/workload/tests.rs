@@ -10,7 +10,7 @@ use crate::plan::{Arrival, Destinations, Life, Pacing, Reading};
 use crate::schedule::Schedule;
 
 /// One of each kind and of each pace, as in a scenario.
-const EXAMPLES: [(&str, &str); 16] = [
+const EXAMPLES: [(&str, &str); 20] = [
     (
         "kind = 'pairs', pairs = 10, rate = 10000, size = 1400",
         "10 pairs, 10,000 packets/s of 1,400 bytes, evenly",
@@ -55,7 +55,20 @@ const EXAMPLES: [(&str, &str); 16] = [
         "kind = 'request-reply', pairs = 4, request-rate = 400, background-pairs = 10, rate = 20000, size = 1400",
         "4 pairs, 400 requests/s of 128 bytes, beside 10 pairs, 20,000 packets/s of 1,400 bytes, evenly",
     ),
+    ("kind = 'probe', probe-rate = 100", "a flow of 100 packets/s of 128 bytes"),
+    (
+        "kind = 'probe', probe-rate = 100, probe-size = 1400, senders = 4, unlimited = true, size = 1400",
+        "a flow of 100 packets/s of 1,400 bytes, beside 4 senders to its receiver, packets of 1,400 bytes as fast as the relay takes them",
+    ),
     ("kind = 'idle', clients = 10000", "10,000 clients idle"),
+    (
+        "kind = 'idle', clients = 100, burst = 2, rate = 5000, size = 1400",
+        "100 clients idle but for a burst of 5,000 packets/s of 1,400 bytes for 2 s",
+    ),
+    (
+        "kind = 'pairs-beside-storm', pairs = 10, rate = 5000, size = 1400, per-second = 200, hold = 1",
+        "10 pairs, 5,000 packets/s of 1,400 bytes, evenly, beside 200 connections/s, each held for 1 s",
+    ),
     (
         "kind = 'connection-storm', per-second = 200, hold = 0.5, resumption = true",
         "200 connections/s, each held for 0.5 s, TLS sessions resumed",
@@ -146,9 +159,28 @@ fn what_is_wrong_is_named() {
             "`exponent` means nothing to a load of kind \"fan-in\"; it belongs to all-to-all",
         ),
         (
-            "kind = 'idle', clients = 1, rate = 1",
-            "`rate` means nothing to a load of kind \"idle\"; it belongs to pairs, fan-in",
+            "kind = 'connection-storm', per-second = 1, rate = 1",
+            "`rate` means nothing to a load of kind \"connection-storm\"; it belongs to pairs, fan-in",
         ),
+        ("kind = 'idle', clients = 1, rate = 1", "`rate` needs `burst`"),
+        ("kind = 'idle', clients = 2, burst = 1, rate = 1", "needs `size`"),
+        (
+            "kind = 'idle', clients = 3, burst = 1, rate = 1, size = 100",
+            "`clients` is 3, want an even number",
+        ),
+        ("kind = 'idle', clients = 2, burst = 0, rate = 1, size = 100", "`burst` is 0 s, want more than 0"),
+        (
+            "kind = 'idle', clients = 2, burst = 1, window = 1, size = 100",
+            "a burst is sent evenly, by `rate` and `size` alone",
+        ),
+        ("kind = 'probe', rate = 1", "`rate` needs `senders`"),
+        ("kind = 'probe'", "a load of kind \"probe\" needs `probe-rate`"),
+        ("kind = 'probe', probe-rate = 0", "`probe-rate` is 0 a second"),
+        (
+            "kind = 'probe', probe-rate = 1, senders = 0, rate = 1, size = 100",
+            "`senders` is 0, want 1 to 999998",
+        ),
+        ("kind = 'pairs-beside-storm', pairs = 1, rate = 1, size = 100", "needs `per-second`"),
         ("kind = 'idle', clients = 1, both-ways = true", "`both-ways` means nothing"),
         ("kind = 'idle', clients = 0", "`clients` is 0, want 1 to 1000000"),
         ("kind = 'idle', clients = 1000001", "`clients` is 1000001"),
@@ -229,10 +261,11 @@ fn the_senders_rates_add_up_to_what_is_offered() {
         let workload = load(text);
         let plan = plan(text);
         let rates = senders(&plan).into_iter().map(|(_, sending)| match sending.pacing {
-            Pacing::Open { schedule } => schedule.mean_rate(),
-            Pacing::Closed { .. } | Pacing::Unlimited => 0.0,
+            Pacing::Open { schedule } => Some(schedule.mean_rate()),
+            Pacing::Closed { .. } | Pacing::Unlimited => None,
         });
-        let sum: f64 = rates.sum();
+        // One without a rate, and there is none of all together.
+        let sum = rates.sum::<Option<f64>>().unwrap_or(0.0);
         let is_storm = matches!(workload, Workload::ConnectionStorm { .. });
         let want = workload.offered().filter(|_| !is_storm).unwrap_or(0.0);
         assert!((sum - want).abs() < 1e-6 * want.max(1.0), "{text}: {sum}, want {want}");
@@ -350,6 +383,48 @@ fn a_storm_connects_through_warm_up_and_window_evenly() {
     let long = load("kind = 'connection-storm', per-second = 200000");
     let error = long.plan(frame()).unwrap_err();
     assert_eq!(error, WorkloadError::Storm { per_second: 200_000.0, seconds: 6.0 });
+}
+
+#[test]
+fn a_probe_and_those_beside_it_write_to_the_same_receiver() {
+    let plan = plan("kind = 'probe', probe-rate = 100, senders = 2, unlimited = true, size = 1400");
+    assert_eq!(plan.classes, ["probe", "background"]);
+    let sending: Vec<_> =
+        senders(&plan).into_iter().map(|(from, sending)| (from, sending.to.clone(), sending.class)).collect();
+    let to_first = Destinations::One { client: 0 };
+    assert_eq!(sending, [(1, to_first.clone(), 0), (2, to_first.clone(), 1), (3, to_first, 1)]);
+    // The flow's two ends share a thread, and those beside it share another.
+    let groups: Vec<_> = plan.clients.iter().map(|client| client.group).collect();
+    assert_eq!(groups, [0, 0, 1, 1]);
+}
+
+#[test]
+fn a_closed_loop_beside_a_probe_shares_its_receivers_thread() {
+    let plan = plan("kind = 'probe', probe-rate = 100, senders = 2, window = 8, size = 1400");
+    assert!(plan.clients.iter().all(|client| client.group == 0));
+}
+
+#[test]
+fn a_burst_begins_with_the_window() {
+    let plan = plan("kind = 'idle', clients = 4, burst = 2, rate = 100, size = 1400");
+    let (after, lasting) = (Duration::from_secs(1), Duration::from_secs(2));
+    let schedule = Schedule::Once { after, per_second: 25.0, lasting };
+    assert_eq!(senders(&plan).len(), 4);
+    assert!(senders(&plan).iter().all(|(_, sending)| sending.pacing == Pacing::Open { schedule }));
+}
+
+#[test]
+fn the_pairs_are_there_before_the_storm_beside_them() {
+    let plan =
+        plan("kind = 'pairs-beside-storm', pairs = 2, rate = 100, size = 1400, per-second = 10, hold = 1");
+    assert!(matches!(plan.arrival, Arrival::Partly { first: 4, .. }), "{:?}", plan.arrival);
+    assert_eq!(plan.clients.len(), 4 + 60);
+    let (pairs, storm) = plan.clients.split_at(4);
+    assert!(pairs.iter().all(|client| client.life == Life::Stays && client.group.is_multiple_of(2)));
+    let leaves = Life::Leaves { after: Duration::from_secs(1) };
+    assert!(storm.iter().all(|client| client.life == leaves && !client.group.is_multiple_of(2)));
+    assert_eq!(storm[1].connect_at, Duration::from_millis(100));
+    assert!(storm.iter().all(|client| client.sending.is_none()));
 }
 
 #[test]

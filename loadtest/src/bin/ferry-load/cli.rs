@@ -47,7 +47,7 @@ pub(crate) enum Command {
     Compare(Compare),
     /// Other forms of a JSON report.
     Report(Report),
-    /// A relay that does nothing but relay, as it runs beside every measurement.
+    /// A relay that does nothing but relay, as it runs beside every measurement; or a byte splice.
     NullServer(NullServer),
     /// One of several processes that carry out a plan; started by the tool itself.
     #[command(hide = true)]
@@ -204,6 +204,9 @@ pub(crate) struct NullServer {
     /// Without TLS.
     #[arg(long)]
     pub(crate) plain: bool,
+    /// Not a relay but a byte splice: the floor below every relay. Frames move from socket to socket, patched in place.
+    #[arg(long)]
+    pub(crate) splice: bool,
 }
 
 /// The relay that is loaded.

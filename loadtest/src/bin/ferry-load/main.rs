@@ -58,7 +58,12 @@ fn run(command: Command) -> anyhow::Result<u8> {
             Ok(output::exit_code(&read))
         }
         Command::NullServer(null) => {
-            null_server::serve(NullOptions { listen: null.listen, secure: !null.plain })?;
+            let options = NullOptions { listen: null.listen, secure: !null.plain };
+            if null.splice {
+                null_server::serve_splice(options)?
+            } else {
+                null_server::serve(options)?
+            }
             Ok(0)
         }
         Command::Agent => {
