@@ -54,14 +54,14 @@ pub fn spawn_thread(options: NullOptions) -> anyhow::Result<NullHandle> {
     spawn(address, relay.waker()?, move |stop| relay.run(stop))
 }
 
-/// A [byte splice](splice), likewise. It speaks no STUN.
+/// As [`serve`], but a byte splice: no relay, the floor below every relay. It speaks no STUN.
 pub fn serve_splice(options: NullOptions) -> anyhow::Result<()> {
     let (splice, address) = open_splice(options)?;
     announce(address);
     splice.run(&AtomicBool::new(false)).context("waiting for sockets")
 }
 
-/// A [byte splice](splice) in a thread of this process, until the handle is dropped.
+/// As [`spawn_thread`], but a byte splice.
 pub fn spawn_splice_thread(options: NullOptions) -> anyhow::Result<NullHandle> {
     let (splice, address) = open_splice(options)?;
     spawn(address, splice.waker()?, move |stop| splice.run(stop))
