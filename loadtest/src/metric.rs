@@ -207,6 +207,8 @@ impl Metric {
             Self::ServerCpuPerPacket
             | Self::ServerResidentPerClient
             | Self::ServerProportionalPerClient
+            | Self::ServerResidentAfterBurst
+            | Self::ServerResidentKept
             | Self::ServerCpuPerConnect => Nature::Cost,
             Self::LatencyP50
             | Self::LatencyP90

@@ -97,7 +97,18 @@ fn the_shipped_scenarios_are_right() {
         names.push(path.file_name().expect("a name").to_string_lossy().into_owned());
     }
     names.sort();
-    assert_eq!(names, ["headscale.toml", "hyper-derp.toml", "limits.toml", "long-wire.toml", "relays.toml", "smoke.toml", "stun.toml"]);
+    assert_eq!(
+        names,
+        [
+            "headscale.toml",
+            "hyper-derp.toml",
+            "limits.toml",
+            "long-wire.toml",
+            "relays.toml",
+            "smoke.toml",
+            "stun.toml"
+        ]
+    );
 }
 
 #[test]
