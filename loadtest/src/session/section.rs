@@ -192,6 +192,8 @@ fn line(run: &Run) -> String {
         Metric::ServerCpuPerPacket,
         Metric::ServerCpuPerConnect,
         Metric::ServerResidentPerClient,
+        Metric::ServerResidentKept,
+        Metric::ConnectP99,
     ]);
     let mut parts: Vec<_> = shown
         .filter_map(|metric| {
