@@ -565,5 +565,5 @@ fn a_closed_loop_has_a_deep_window_until_many_senders_share_it() {
     assert_eq!(window(pairs(16, true)), Pace::Closed { window: 32 });
     assert_eq!(window(pairs(5_000, false)), Pace::Closed { window: 1 });
     assert_eq!(window(Workload::FanOut { receivers: 100, traffic: traffic() }), Pace::Closed { window: 64 });
-    assert_eq!(Workload::Idle { clients: 5 }.closed_loop(64, 1_024), None);
+    assert_eq!(Workload::Idle { clients: 5, burst: None }.closed_loop(64, 1_024), None);
 }
