@@ -43,6 +43,8 @@ pub fn client_config(trust: &Trust, resumption: bool) -> Result<Arc<ClientConfig
     if !resumption {
         config.resumption = Resumption::disabled();
     }
+    // The record layer after the handshake is ours.
+    config.enable_secret_extraction = true;
     Ok(Arc::new(config))
 }
 

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ferry_protocol::NodePublicKey;
+use ferry_record::RECORD_BYTES_MAX;
 use mio::{Events, Poll, Token, Waker};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -22,7 +23,6 @@ use crate::metrics::{DropReason, End, FrontCounters, ShardCounters};
 use crate::switch::ConnectionId;
 use crate::switch::packet::{Packet, PacketPool};
 use crate::switch::registry::{Presence, Registry};
-use crate::tls::record::RECORD_BYTES_MAX;
 use crate::traffic::ClientTraffic;
 
 mod connection;

@@ -1,24 +1,22 @@
 //! TLS on the front: the handshake, and a byte stream for whatever is not yet (or never) a relay session.
 //!
-//! The handshake is rustls' unbuffered state machine; when it is done only a [`TlsSession`] remains, which moves with
-//! the socket to a data thread once the connection has become a relay client.
+//! When the handshake is done only a [`ServerSession`] remains, which moves with the socket to a data thread once the
+//! connection has become a relay client.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use ferry_record::{
+    Opened, PLAINTEXT_BYTES_MAX, Proceeded, Progress, RECORD_BYTES_MAX, ServerHandshake, ServerSession,
+};
 use rustls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::metrics::TlsVersion;
-
-pub(crate) mod record;
-
-use record::{Opened, PLAINTEXT_BYTES_MAX, RECORD_BYTES_MAX, TlsSession};
 
 /// A ClientHello and a client's second flight each have to fit into this many bytes; post-quantum key shares and long
 /// session tickets need some 4 KiB, a client certificate is never asked for.
@@ -31,7 +29,7 @@ const HANDSHAKE_READ_BYTES: usize = 4 * 1024;
 #[derive(Debug)]
 pub(crate) struct TlsStream {
     io: TcpStream,
-    session: TlsSession,
+    session: ServerSession,
     alpn_h2: bool,
     version: TlsVersion,
     /// Received and not yet opened.
@@ -49,7 +47,7 @@ pub(crate) struct TlsStream {
 /// What remains of a [`TlsStream`] when its socket moves on.
 pub(crate) struct TlsParts {
     pub(crate) io: TcpStream,
-    pub(crate) session: TlsSession,
+    pub(crate) session: ServerSession,
     /// Bytes received and not yet opened.
     pub(crate) sealed: Vec<u8>,
     /// Bytes opened and not yet read.
@@ -59,76 +57,33 @@ pub(crate) struct TlsParts {
 impl TlsStream {
     /// Shakes hands as a server. On failure the alert that rustls chose is on its way to the peer.
     pub(crate) async fn accept(mut io: TcpStream, config: Arc<ServerConfig>) -> io::Result<Self> {
-        let mut connection = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
+        let connection = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
+        let mut handshake = ServerHandshake::new(connection);
         let mut incoming = Vec::new();
         let mut outgoing = Vec::new();
-        // rustls is given one record more at a time and none after the last of the handshake: a KeyUpdate close behind
-        // it would have rustls change our keys without a word to the peer, for its answer stays behind when we take over.
-        let mut given = 0;
         loop {
-            let UnbufferedStatus { discard, state } = connection.process_tls_records(&mut incoming[..given]);
-            let mut wants_more = false;
-            match state {
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    encode(&mut outgoing, |out| data.encode(out))?;
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => {
-                    io.write_all(&outgoing).await?;
-                    outgoing.clear();
-                    data.done();
-                }
-                Ok(ConnectionState::BlockedHandshake) => wants_more = true,
-                Ok(ConnectionState::WriteTraffic(_)) => {
-                    incoming.drain(..discard);
-                    break;
-                }
-                Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Err(error) => {
-                    // The alert says why; a peer that does not listen for it changes nothing. Asked once more than it has to
-                    // say, rustls would look for the rest of a handshake message in the empty slice, and panic.
-                    while connection.wants_write() {
-                        let UnbufferedStatus { state, .. } = connection.process_tls_records(&mut []);
-                        let ConnectionState::EncodeTlsData(mut data) = state.map_err(io::Error::other)?
-                        else {
-                            break;
-                        };
-                        encode(&mut outgoing, |out| data.encode(out))?;
-                    }
-                    let _ = io.write_all(&outgoing).await;
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
-                }
+            let proceeded = handshake.proceed(&mut incoming, &mut outgoing);
+            let written = io.write_all(&outgoing).await;
+            // The alert says why; a peer that does not listen for it changes nothing.
+            let Proceeded { consumed, progress } =
+                proceeded.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            written?;
+            outgoing.clear();
+            incoming.drain(..consumed);
+            match progress {
+                Progress::Done => break,
+                Progress::Closed => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Progress::Waiting { needed } => read_on(&mut io, &mut incoming, needed).await?,
             }
-            incoming.drain(..discard);
-            given -= discard;
-            if !wants_more {
-                continue;
-            }
-            given += loop {
-                if let Some(len) = first_record(&incoming[given..]) {
-                    break len;
-                }
-                if incoming.len() >= HANDSHAKE_BYTES_MAX {
-                    return Err(io::Error::new(
-                        io::ErrorKind::InvalidData,
-                        "handshake message over 65536 bytes",
-                    ));
-                }
-                incoming.reserve(HANDSHAKE_READ_BYTES);
-                if io.read_buf(&mut incoming).await? == 0 {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-            };
         }
-        let alpn_h2 = connection.alpn_protocol() == Some(b"h2");
-        let version = match connection.protocol_version() {
+        let alpn_h2 = handshake.connection().alpn_protocol() == Some(b"h2");
+        let version = match handshake.connection().protocol_version() {
             Some(rustls::ProtocolVersion::TLSv1_2) => TlsVersion::V12,
             _ => TlsVersion::V13,
         };
-        let (secrets, schedule) = connection.dangerous_into_kernel_connection().map_err(io::Error::other)?;
-        let session = TlsSession::new(&secrets, schedule).map_err(io::Error::other)?;
         Ok(Self {
             io,
-            session,
+            session: handshake.into_session().map_err(io::Error::other)?,
             alpn_h2,
             version,
             incoming,
@@ -201,39 +156,18 @@ impl TlsStream {
     }
 }
 
-/// Length of the record at the front, if it is whole. What is no record counts as one, for rustls to refuse at once.
-fn first_record(bytes: &[u8]) -> Option<usize> {
-    let [content_type, major, _, high, low, ..] = *bytes else {
-        let garbage = bytes.first().is_some_and(|content_type| !(20..=23).contains(content_type));
-        return garbage.then_some(bytes.len());
-    };
-    let len = 5 + usize::from(u16::from_be_bytes([high, low]));
-    if !(20..=23).contains(&content_type) || major != 3 || len > RECORD_BYTES_MAX {
-        return Some(bytes.len());
-    }
-    (bytes.len() >= len).then_some(len)
-}
-
-/// Lets rustls append to `out`, making room as it asks for it.
-fn encode(
-    out: &mut Vec<u8>,
-    mut write: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>,
-) -> io::Result<()> {
-    let start = out.len();
-    let mut room = 512;
-    loop {
-        out.resize(start + room, 0);
-        match write(&mut out[start..]) {
-            Ok(written) => {
-                out.truncate(start + written);
-                return Ok(());
-            }
-            Err(EncodeError::InsufficientSize(size)) => room = size.required_size,
-            Err(EncodeError::AlreadyEncoded) => {
-                return Err(io::Error::other("handshake record encoded twice"));
-            }
+/// Reads until there are `needed` bytes, if a handshake may be so long.
+async fn read_on(io: &mut TcpStream, incoming: &mut Vec<u8>, needed: usize) -> io::Result<()> {
+    while incoming.len() < needed {
+        if incoming.len() >= HANDSHAKE_BYTES_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "handshake message over 65536 bytes"));
+        }
+        incoming.reserve(HANDSHAKE_READ_BYTES);
+        if io.read_buf(incoming).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
+    Ok(())
 }
 
 impl AsyncRead for TlsStream {

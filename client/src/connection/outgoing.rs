@@ -28,22 +28,13 @@ impl Outgoing {
     }
 
     pub(super) fn extend(&mut self, bytes: &[u8]) {
-        self.compact();
-        self.bytes.extend_from_slice(bytes);
+        self.end().extend_from_slice(bytes);
     }
 
-    /// Lets `fill` write into `room` bytes at the end; it answers how many it used.
-    pub(super) fn append<E>(
-        &mut self,
-        room: usize,
-        fill: impl FnOnce(&mut [u8]) -> Result<usize, E>,
-    ) -> Result<(), E> {
+    /// Where to append what the socket should take.
+    pub(super) fn end(&mut self) -> &mut Vec<u8> {
         self.compact();
-        let end = self.bytes.len();
-        self.bytes.resize(end + room, 0);
-        let filled = fill(self.bytes.get_mut(end..).unwrap_or_default());
-        self.bytes.truncate(end + filled.as_ref().map_or(0, |used| *used));
-        filled.map(drop)
+        &mut self.bytes
     }
 
     /// Moves what waits to the front once more has been written than waits: a byte moves once at most, on average.
@@ -69,18 +60,6 @@ mod tests {
         assert_eq!((outgoing.len(), outgoing.bytes.capacity()), (0, 0));
         outgoing.written(1);
         assert_eq!(outgoing.len(), 0);
-    }
-
-    #[test]
-    fn a_fill_that_fails_leaves_nothing_behind() {
-        let mut outgoing = Outgoing::default();
-        outgoing.extend(b"ab");
-        assert_eq!(outgoing.append(10, |_| Err("no")), Err("no"));
-        let filled: Result<(), ()> = outgoing.append(10, |room| {
-            room[..2].copy_from_slice(b"cd");
-            Ok(2)
-        });
-        assert_eq!((filled, outgoing.waiting()), (Ok(()), &b"abcd"[..]));
     }
 
     #[test]

@@ -1,59 +1,56 @@
-//! TLS records on the way in and out.
+//! TLS below a connection: the handshake, and then records on the way in and out.
 //!
-//! rustls' unbuffered interface opens them in the caller's buffer; only the part of a record whose rest has not come is kept.
+//! Records are opened in the caller's buffer; only the part of a record whose rest has not come is kept.
 
 use std::fmt;
 use std::mem;
 use std::sync::Arc;
 
-use rustls::ClientConfig;
-use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use ferry_record::{ClientHandshake, ClientSession, Opened, Proceeded, Progress, RecordError};
+use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
-use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic,
-};
+use rustls::{AlertDescription, ClientConfig, Error};
 
 use super::ConnectionError;
 use super::outgoing::Outgoing;
 
-/// rustls' leave to send.
-type Traffic<'c> = WriteTraffic<'c, ClientConnectionData>;
-
-/// Content type, version and length.
-const HEADER_BYTES: usize = 5;
-/// The most plaintext in one record (RFC 8446 section 5.1).
-const PLAINTEXT_BYTES_MAX: usize = 16 * 1024;
-/// At least what a record is longer than its plaintext: header, nonce of TLS 1.2, content type, tag.
-const OVERHEAD_BYTES: usize = 32;
-/// At first offered to rustls for a handshake message; it says what it needs if that is more.
-const HANDSHAKE_ROOM_BYTES: usize = 512;
 /// What may wait for its rest: a handshake message of 64 KiB over several records, and some of the next record.
 pub(super) const LEFTOVER_BYTES_MAX: usize = 128 * 1024;
 
 /// The client's end of a TLS connection.
 pub(super) struct Tls {
-    rustls: UnbufferedClientConnection,
+    phase: Phase,
     /// The front of a record whose rest has not come; without allocation while there is none.
     leftover: Vec<u8>,
-    state: State,
+    /// How long the leftover should be before it is worth a look: its record and no more, so that the records behind are
+    /// opened where they are.
+    needed: usize,
+    /// The peer asked for our next key. One answer does for all that it asked, ahead of our next data.
+    owes_key_update: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Handshake,
+/// How far it is.
+enum Phase {
+    Handshake(Box<ClientHandshake>),
     /// Data may be sent.
-    Established,
-    /// The peer sent close_notify; we still may.
-    ClosedByPeer,
+    Established(ClientSession),
+    /// The peer sent close_notify; we still may, if the handshake had come far enough for it.
+    ClosedByPeer(Option<ClientSession>),
     /// A fatal alert was sent or received.
     Failed,
 }
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let phase = match &self.phase {
+            Phase::Handshake(_) => "Handshake",
+            Phase::Established(_) => "Established",
+            Phase::ClosedByPeer(_) => "ClosedByPeer",
+            Phase::Failed => "Failed",
+        };
         f.debug_struct("Tls")
+            .field("phase", &phase)
             .field("leftover_bytes", &self.leftover.len())
-            .field("state", &self.state)
             .finish_non_exhaustive()
     }
 }
@@ -67,20 +64,22 @@ impl Tls {
     ) -> Result<Self, ConnectionError> {
         let name = ServerName::try_from(host.to_owned());
         let name = name.map_err(|_| ConnectionError::Host { host: host.to_owned() })?;
-        let rustls = UnbufferedClientConnection::new(Arc::clone(config), name)?;
-        let mut tls = Self { rustls, leftover: Vec::new(), state: State::Handshake };
+        let rustls = UnbufferedClientConnection::new(with_secrets(config), name)?;
+        let handshake = Box::new(ClientHandshake::new(rustls));
+        let phase = Phase::Handshake(handshake);
+        let mut tls = Self { phase, leftover: Vec::new(), needed: 0, owes_key_update: false };
         tls.process(&mut [], out, &mut |_| Ok(()))?;
         Ok(tls)
     }
 
     /// The handshake is done: data may be sent.
     pub(super) fn is_established(&self) -> bool {
-        self.state == State::Established
+        matches!(self.phase, Phase::Established(_))
     }
 
     /// The peer sent close_notify.
     pub(super) fn is_closed(&self) -> bool {
-        self.state == State::ClosedByPeer
+        matches!(self.phase, Phase::ClosedByPeer(_))
     }
 
     /// Opens what the socket gave, in place, and hands the plaintext on, record by record. What TLS itself has to say,
@@ -92,7 +91,8 @@ impl Tls {
         plain: &mut impl FnMut(&[u8]) -> Result<(), ConnectionError>,
     ) -> Result<(), ConnectionError> {
         while !self.leftover.is_empty() && !input.is_empty() {
-            let (rest_of_record, after) = input.split_at_mut(self.missing().min(input.len()));
+            let missing = self.needed.saturating_sub(self.leftover.len());
+            let (rest_of_record, after) = input.split_at_mut(missing.min(input.len()));
             self.leftover.extend_from_slice(rest_of_record);
             input = after;
             let mut leftover = mem::take(&mut self.leftover);
@@ -114,142 +114,117 @@ impl Tls {
         Ok(())
     }
 
-    /// How many bytes the leftover should get before it is worth a look: the rest of its record and no more, so that
-    /// the records behind are opened where they are.
-    fn missing(&self) -> usize {
-        let Some([_, _, _, high, low]) = self.leftover.first_chunk::<HEADER_BYTES>() else {
-            return HEADER_BYTES - self.leftover.len();
-        };
-        let record = HEADER_BYTES + usize::from(u16::from_be_bytes([*high, *low]));
-        match record.checked_sub(self.leftover.len()) {
-            Some(missing @ 1..) => missing,
-            // A handshake message over several records, which rustls wants in one piece.
-            _ => usize::MAX,
-        }
-    }
-
     /// Seals `data` as records of their own at the end of `out`: one, unless it is longer than a record may be.
     pub(super) fn send(&mut self, data: &[u8], out: &mut Outgoing) -> Result<(), ConnectionError> {
-        let records = data.len().div_ceil(PLAINTEXT_BYTES_MAX);
-        let room = data.len() + records * OVERHEAD_BYTES;
-        self.write(room, out, |traffic, room| traffic.encrypt(data, room))
+        let Phase::Established(session) = &mut self.phase else {
+            return Err(ConnectionError::TlsNotReady);
+        };
+        if session.is_exhausted() {
+            return Err(ConnectionError::TlsExhausted);
+        }
+        let out = out.end();
+        if mem::take(&mut self.owes_key_update) {
+            session.key_update(out).map_err(refused)?;
+        }
+        session.seal(data, out).map_err(refused)
     }
 
     /// Appends close_notify, if the handshake has come far enough for it.
     pub(super) fn close(&mut self, out: &mut Outgoing) -> Result<(), ConnectionError> {
-        if matches!(self.state, State::Handshake | State::Failed) {
-            return Ok(());
-        }
-        self.write(OVERHEAD_BYTES, out, |traffic, room| traffic.queue_close_notify(room))
-    }
-
-    fn write(
-        &mut self,
-        mut room: usize,
-        out: &mut Outgoing,
-        mut write: impl FnMut(&mut Traffic<'_>, &mut [u8]) -> Result<usize, EncryptError>,
-    ) -> Result<(), ConnectionError> {
-        loop {
-            // rustls remembers places in what it was shown last: it must be the same leftover again.
-            let UnbufferedStatus { state, .. } = self.rustls.process_tls_records(&mut self.leftover);
-            let mut traffic = match state? {
-                ConnectionState::WriteTraffic(traffic) => traffic,
-                ConnectionState::EncodeTlsData(data) => {
-                    encode(data, out)?;
-                    continue;
-                }
-                ConnectionState::TransmitTlsData(data) => {
-                    data.done();
-                    continue;
-                }
-                ConnectionState::BlockedHandshake
-                | ConnectionState::ReadTraffic(_)
-                | ConnectionState::ReadEarlyData(_)
-                | ConnectionState::PeerClosed
-                | ConnectionState::Closed
-                | _ => return Err(ConnectionError::TlsNotReady),
-            };
-            match out.append(room, |room| write(&mut traffic, room)) {
-                Ok(()) => return Ok(()),
-                Err(EncryptError::InsufficientSize(size)) => room = size.required_size,
-                Err(EncryptError::EncryptExhausted) => return Err(ConnectionError::TlsExhausted),
+        match &mut self.phase {
+            Phase::Established(session) | Phase::ClosedByPeer(Some(session)) => {
+                session.close_notify(out.end()).map_err(refused)
             }
+            Phase::Handshake(_) | Phase::ClosedByPeer(None) | Phase::Failed => Ok(()),
         }
     }
 
-    /// Lets rustls work through `records`; answers how many bytes of them are done with.
+    /// Works through `received`; answers how many bytes of it are done with.
     fn process(
         &mut self,
-        records: &mut [u8],
+        received: &mut [u8],
         out: &mut Outgoing,
         plain: &mut impl FnMut(&[u8]) -> Result<(), ConnectionError>,
     ) -> Result<usize, ConnectionError> {
-        let mut done = 0;
-        loop {
-            let rest = records.get_mut(done..).unwrap_or_default();
-            let UnbufferedStatus { discard, state } = self.rustls.process_tls_records(rest);
-            let state = match state {
-                Ok(state) => state,
+        let mut done = self.shake_hands(received, out)?;
+        while let Phase::Established(session) = &mut self.phase {
+            let rest = received.get_mut(done..).unwrap_or_default();
+            match session.open(rest) {
+                Ok(Opened::Incomplete { needed }) => {
+                    self.needed = needed;
+                    break;
+                }
+                Ok(Opened::Data { plain: range, consumed }) => {
+                    done += consumed;
+                    plain(rest.get(range).unwrap_or_default())?;
+                }
+                Ok(Opened::Control { consumed, update_ours }) => {
+                    done += consumed;
+                    self.owes_key_update |= update_ours;
+                }
+                Ok(Opened::Closed) => {
+                    let Phase::Established(session) = mem::replace(&mut self.phase, Phase::Failed) else {
+                        break;
+                    };
+                    self.phase = Phase::ClosedByPeer(Some(session));
+                }
                 Err(error) => {
-                    self.state = State::Failed;
-                    self.encode_alert(out)?;
-                    return Err(error.into());
-                }
-            };
-            done += discard;
-            match state {
-                ConnectionState::ReadTraffic(mut traffic) => {
-                    while let Some(record) = traffic.next_record() {
-                        let record = record?;
-                        done += record.discard;
-                        plain(record.payload)?;
+                    if let Some(alert) = error.alert() {
+                        session.alert(alert, out.end()).map_err(refused)?;
                     }
-                }
-                ConnectionState::EncodeTlsData(data) => encode(data, out)?,
-                ConnectionState::TransmitTlsData(data) => data.done(),
-                ConnectionState::BlockedHandshake => return Ok(done),
-                ConnectionState::WriteTraffic(_) => {
-                    self.state = State::Established;
-                    return Ok(done);
-                }
-                // Early data is for servers to read, and a state that is not known yet is no progress either.
-                ConnectionState::PeerClosed
-                | ConnectionState::Closed
-                | ConnectionState::ReadEarlyData(_)
-                | _ => {
-                    self.state = State::ClosedByPeer;
-                    return Ok(done);
+                    self.phase = Phase::Failed;
+                    return Err(refused(error));
                 }
             }
         }
+        Ok(done)
     }
 
-    /// The alert that says what was wrong.
-    fn encode_alert(&mut self, out: &mut Outgoing) -> Result<(), ConnectionError> {
-        // Asked for no more than it has: without the records that it failed at, rustls would panic in search of the next.
-        while self.rustls.wants_write() {
-            let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(data)), .. } =
-                self.rustls.process_tls_records(&mut [])
-            else {
-                return Ok(());
-            };
-            encode(data, out)?;
+    /// Goes on with the handshake, if it is not over; answers how many bytes of `received` are done with.
+    fn shake_hands(&mut self, received: &mut [u8], out: &mut Outgoing) -> Result<usize, ConnectionError> {
+        let Phase::Handshake(handshake) = &mut self.phase else { return Ok(0) };
+        let Proceeded { consumed, progress } = match handshake.proceed(received, out.end()) {
+            Ok(proceeded) => proceeded,
+            Err(error) => {
+                self.phase = Phase::Failed;
+                return Err(error.into());
+            }
+        };
+        match progress {
+            Progress::Waiting { needed } => self.needed = needed,
+            Progress::Closed => self.phase = Phase::ClosedByPeer(None),
+            Progress::Done => {
+                if let Phase::Handshake(handshake) = mem::replace(&mut self.phase, Phase::Failed) {
+                    self.phase = Phase::Established(handshake.into_session()?);
+                }
+            }
         }
-        Ok(())
+        Ok(consumed)
     }
 }
 
-/// Appends a record that rustls has made.
-fn encode(
-    mut data: EncodeTlsData<'_, ClientConnectionData>,
-    out: &mut Outgoing,
-) -> Result<(), ConnectionError> {
-    let mut room = HANDSHAKE_ROOM_BYTES;
-    loop {
-        match out.append(room, |room| data.encode(room)) {
-            Ok(()) => return Ok(()),
-            Err(EncodeError::InsufficientSize(size)) => room = size.required_size,
-            Err(EncodeError::AlreadyEncoded) => return Err(ConnectionError::TlsNotReady),
-        }
+/// The configuration, with leave to take the secrets out of a finished handshake: the record layer is not rustls'.
+fn with_secrets(config: &Arc<ClientConfig>) -> Arc<ClientConfig> {
+    if config.enable_secret_extraction {
+        return Arc::clone(config);
     }
+    let mut config = ClientConfig::clone(config);
+    config.enable_secret_extraction = true;
+    Arc::new(config)
+}
+
+/// A record's error in rustls' words, where it has some.
+fn refused(error: RecordError) -> ConnectionError {
+    let error = match error {
+        RecordError::Decrypt { .. } | RecordError::TooShort { .. } => Error::DecryptError,
+        RecordError::TooLong { .. } => Error::PeerSentOversizedRecord,
+        RecordError::Alert { description } => Error::AlertReceived(AlertDescription::from(description)),
+        RecordError::Ticket { error, .. } => error,
+        RecordError::Unexpected { .. }
+        | RecordError::Message { .. }
+        | RecordError::TicketTooLong { .. }
+        | RecordError::Fruitless
+        | RecordError::Keys => Error::General(error.to_string()),
+    };
+    error.into()
 }

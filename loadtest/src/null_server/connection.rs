@@ -11,7 +11,7 @@ use mio::net::TcpStream;
 use rustls::ServerConfig;
 
 use super::router::{Router, Slot};
-use super::tls::{Tls, Wire};
+use super::tls::Tls;
 use super::waiting::{Spares, Waiting};
 use super::websocket::Framing;
 
@@ -40,7 +40,8 @@ pub(super) enum Progress {
 pub(super) struct Desk {
     key: NodePrivateKey,
     input: Vec<u8>,
-    wire: Wire,
+    /// What is sealed in one go; cleared, never freed.
+    wire: Vec<u8>,
     /// Memory for what is sealed and not sent.
     spares: Spares,
 }
@@ -82,7 +83,7 @@ enum Stage {
 
 impl Desk {
     pub(super) fn new(key: NodePrivateKey) -> Self {
-        Self { key, input: vec![0; READ_BYTES], wire: Wire::default(), spares: Spares::default() }
+        Self { key, input: vec![0; READ_BYTES], wire: Vec::new(), spares: Spares::default() }
     }
 }
 
@@ -166,8 +167,8 @@ impl Connection {
         wire.clear();
         let session = &mut self.session;
         let done = tls.open(&mut input[..end], wire, |plain| session.opened(plain, key, router))?;
-        if !wire.as_slice().is_empty() {
-            self.unsent.end().extend_from_slice(wire.as_slice());
+        if !wire.is_empty() {
+            self.unsent.end().extend_from_slice(wire);
             router.plain(session.slot);
         }
         Ok(done)
@@ -183,15 +184,15 @@ impl Connection {
         let Desk { wire, spares, .. } = desk;
         while !self.is_blocked && (!plain.is_empty() || self.has_output()) {
             wire.clear();
-            wire.extend(self.unsent.as_slice());
+            wire.extend_from_slice(self.unsent.as_slice());
             spares.take_back(&mut self.unsent);
             let piece = &plain.as_slice()[..plain.len().min(SEAL_BYTES)];
             self.seal(piece, wire)?;
             plain.take(piece.len());
-            let written = self.send(wire.as_slice())?;
-            if written < wire.as_slice().len() {
+            let written = self.send(wire)?;
+            if written < wire.len() {
                 spares.lend(&mut self.unsent);
-                self.unsent.end().extend_from_slice(&wire.as_slice()[written..]);
+                self.unsent.end().extend_from_slice(&wire[written..]);
             }
         }
         Ok(())
@@ -201,16 +202,16 @@ impl Connection {
         !self.unsent.is_empty() || self.session.framing.as_ref().is_some_and(Framing::has_output)
     }
 
-    fn seal(&mut self, plain: &[u8], wire: &mut Wire) -> Result<(), Hangup> {
+    fn seal(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result<(), Hangup> {
         match (&mut self.session.framing, &mut self.tls) {
-            (None, None) => wire.extend(plain),
+            (None, None) => wire.extend_from_slice(plain),
             (None, Some(tls)) if !plain.is_empty() => tls.seal(plain, wire)?,
             (None, Some(_)) => {}
             (Some(framing), None) => framing.send(plain, wire)?,
             (Some(framing), Some(tls)) => {
-                let mut framed = Wire::default();
+                let mut framed = Vec::new();
                 framing.send(plain, &mut framed)?;
-                tls.seal(framed.as_slice(), wire)?;
+                tls.seal(&framed, wire)?;
             }
         }
         Ok(())

@@ -2,17 +2,12 @@
 
 use std::sync::Arc;
 
+use ferry_record::{Opened, Proceeded, Progress, ServerHandshake, ServerSession};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 
 use super::connection::Hangup;
-
-/// A record's header, its authentication tag and what TLS 1.2 adds, at most.
-const RECORD_OVERHEAD: usize = 64;
-/// Plaintext of one record.
-const RECORD_PLAIN_BYTES: usize = 16 * 1024;
 
 /// A certificate that nobody need believe, and session tickets for those who come back.
 pub(super) fn config() -> anyhow::Result<Arc<ServerConfig>> {
@@ -26,119 +21,77 @@ pub(super) fn config() -> anyhow::Result<Arc<ServerConfig>> {
     config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
     // As Go's server does; the second one of rustls' default would be sealed for nobody.
     config.send_tls13_tickets = 1;
+    // The record layer after the handshake is ours.
+    config.enable_secret_extraction = true;
     Ok(Arc::new(config))
 }
 
 /// One connection's TLS.
-pub(super) struct Tls(UnbufferedServerConnection);
-
-/// Bytes for a socket, in memory that is cleared by nobody: only the first `len` mean anything.
-#[derive(Debug, Default)]
-pub(super) struct Wire {
-    bytes: Vec<u8>,
-    len: usize,
-}
-
-impl Wire {
-    pub(super) fn as_slice(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-
-    pub(super) const fn clear(&mut self) {
-        self.len = 0;
-    }
-
-    pub(super) fn extend(&mut self, more: &[u8]) {
-        self.room(more.len())[..more.len()].copy_from_slice(more);
-        self.len += more.len();
-    }
-
-    /// At least so many bytes behind what is there.
-    fn room(&mut self, bytes: usize) -> &mut [u8] {
-        let wanted = self.len + bytes;
-        if self.bytes.len() < wanted {
-            self.bytes.resize(wanted, 0);
-        }
-        &mut self.bytes[self.len..]
-    }
-
-    /// Appends a handshake record that rustls has ready.
-    fn encode(
-        &mut self,
-        mut write: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>,
-    ) -> Result<(), Hangup> {
-        let mut room = 1_024;
-        loop {
-            match write(self.room(room)) {
-                Ok(written) => {
-                    self.len += written;
-                    return Ok(());
-                }
-                Err(EncodeError::InsufficientSize(size)) => room = size.required_size,
-                Err(EncodeError::AlreadyEncoded) => return Err(Hangup),
-            }
-        }
-    }
+pub(super) enum Tls {
+    /// Hands are being shaken.
+    Handshake(Box<ServerHandshake>),
+    /// Data may be sent.
+    Established(ServerSession),
+    /// The handshake's end was none.
+    Over,
 }
 
 impl Tls {
     pub(super) fn new(config: &Arc<ServerConfig>) -> Result<Self, Hangup> {
-        UnbufferedServerConnection::new(Arc::clone(config)).map(Self).map_err(|_| Hangup)
+        let connection = UnbufferedServerConnection::new(Arc::clone(config)).map_err(|_| Hangup)?;
+        Ok(Self::Handshake(Box::new(ServerHandshake::new(connection))))
     }
 
-    /// Opens the whole records in `sealed`, hands their plaintext on, and appends what the handshake says to `wire`. Answers
-    /// how many bytes are done with.
+    /// Opens the whole records in `sealed`, hands their plaintext on, and appends what TLS itself says to `wire`. Answers how
+    /// many bytes are done with.
     pub(super) fn open(
         &mut self,
         sealed: &mut [u8],
-        wire: &mut Wire,
+        wire: &mut Vec<u8>,
         mut plain: impl FnMut(&[u8]) -> Result<(), Hangup>,
     ) -> Result<usize, Hangup> {
-        let mut at = 0;
+        let mut at = self.shake_hands(sealed, wire)?;
+        let Self::Established(session) = self else { return Ok(at) };
         loop {
-            let UnbufferedStatus { discard, state } = self.0.process_tls_records(&mut sealed[at..]);
-            let mut is_waiting = false;
-            match state {
-                Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                    while let Some(record) = traffic.next_record() {
-                        plain(record.map_err(|_| Hangup)?.payload)?;
+            // Whatever is wrong, a null server has nothing to say to it.
+            match session.open(&mut sealed[at..]).map_err(|_| Hangup)? {
+                Opened::Incomplete { .. } => return Ok(at),
+                Opened::Data { plain: range, consumed } => {
+                    plain(&sealed[at + range.start..at + range.end])?;
+                    at += consumed;
+                }
+                Opened::Control { consumed, update_ours } => {
+                    at += consumed;
+                    if update_ours {
+                        session.key_update(wire).map_err(|_| Hangup)?;
                     }
                 }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => wire.encode(|out| data.encode(out))?,
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_)) => is_waiting = true,
-                // Goodbye, early data, or an error: a null server has nothing to say to any of them.
-                Ok(_) | Err(_) => return Err(Hangup),
-            }
-            at += discard;
-            if is_waiting {
-                return Ok(at);
+                Opened::Closed => return Err(Hangup),
             }
         }
     }
 
-    /// Appends `plain` to `wire` in records as large as they may be.
-    pub(super) fn seal(&mut self, plain: &[u8], wire: &mut Wire) -> Result<(), Hangup> {
-        loop {
-            match self.0.process_tls_records(&mut []).state {
-                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                    let records = plain.len().div_ceil(RECORD_PLAIN_BYTES);
-                    let mut room = plain.len() + records * RECORD_OVERHEAD;
-                    loop {
-                        match traffic.encrypt(plain, wire.room(room)) {
-                            Ok(written) => {
-                                wire.len += written;
-                                return Ok(());
-                            }
-                            Err(EncryptError::InsufficientSize(size)) => room = size.required_size,
-                            Err(EncryptError::EncryptExhausted) => return Err(Hangup),
-                        }
-                    }
-                }
-                Ok(ConnectionState::EncodeTlsData(mut data)) => wire.encode(|out| data.encode(out))?,
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(_) | Err(_) => return Err(Hangup),
+    fn shake_hands(&mut self, sealed: &mut [u8], wire: &mut Vec<u8>) -> Result<usize, Hangup> {
+        let Self::Handshake(handshake) = self else { return Ok(0) };
+        let Proceeded { consumed, progress } = handshake.proceed(sealed, wire).map_err(|_| Hangup)?;
+        match progress {
+            Progress::Waiting { .. } => {}
+            Progress::Done => {
+                let Self::Handshake(handshake) = std::mem::replace(self, Self::Over) else {
+                    return Err(Hangup);
+                };
+                *self = Self::Established(handshake.into_session().map_err(|_| Hangup)?);
             }
+            Progress::Closed => return Err(Hangup),
+        }
+        Ok(consumed)
+    }
+
+    /// Appends `plain` to `wire` in records as large as they may be.
+    pub(super) fn seal(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result<(), Hangup> {
+        match self {
+            Self::Established(session) => session.seal(plain, wire).map_err(|_| Hangup),
+            Self::Handshake(_) | Self::Over => Err(Hangup),
         }
     }
 }

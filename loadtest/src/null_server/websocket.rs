@@ -8,7 +8,6 @@ use tungstenite::protocol::{Role, WebSocketConfig};
 use tungstenite::{Error, Message, WebSocket};
 
 use super::connection::Hangup;
-use super::tls::Wire;
 
 /// Longest message either way, derper's limit.
 const MESSAGE_BYTES_MAX: usize = 32_768;
@@ -62,14 +61,12 @@ impl Framing {
     }
 
     /// Wraps a piece of the stream, and hands it on with whatever else is to be written.
-    pub(super) fn send(&mut self, stream: &[u8], out: &mut Wire) -> Result<(), Hangup> {
+    pub(super) fn send(&mut self, stream: &[u8], out: &mut Vec<u8>) -> Result<(), Hangup> {
         for piece in stream.chunks(MESSAGE_BYTES_MAX) {
             self.0.write(Message::Binary(piece.to_vec().into())).map_err(|_| Hangup)?;
         }
         self.0.flush().map_err(|_| Hangup)?;
-        let outgoing = &mut self.0.get_mut().outgoing;
-        out.extend(outgoing);
-        outgoing.clear();
+        out.append(&mut self.0.get_mut().outgoing);
         Ok(())
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use ferry_protocol::NodePublicKey;
 use ferry_protocol::frame::ClientFrameDecoder;
 use ferry_protocol::frame::encode_pong;
+use ferry_record::{RecordError, ServerSession};
 use hashbrown::HashMap;
 use mio::net::TcpStream;
 use tungstenite::protocol::frame::coding::CloseCode;
@@ -18,7 +19,6 @@ use crate::metrics::{DropReason, End, TlsVersion, add};
 use crate::switch::ConnectionId;
 use crate::switch::outbox::Outbox;
 use crate::switch::registry::{KeyEntry, Presence};
-use crate::tls::record::{RecordError, TlsSession};
 use crate::websocket::{Flow, WebSocketCodec};
 
 /// Bytes sealed for one write: enough to make the system call cheap, little enough that what the socket refuses can
@@ -39,7 +39,7 @@ const NOT_HERE_BURST: f32 = 3.0;
 #[derive(Debug)]
 pub(crate) struct NewSession {
     pub(crate) socket: StdTcpStream,
-    pub(crate) tls: Option<(TlsSession, TlsVersion)>,
+    pub(crate) tls: Option<(ServerSession, TlsVersion)>,
     pub(crate) websocket: Option<Box<WebSocketCodec>>,
     pub(crate) key: NodePublicKey,
     pub(crate) presence: Presence,
@@ -72,7 +72,7 @@ pub(crate) struct Connection {
     /// Bytes read from the socket, and written to it.
     pub(crate) received_bytes: u64,
     pub(crate) sent_bytes: u64,
-    pub(crate) tls: Option<TlsSession>,
+    pub(crate) tls: Option<ServerSession>,
     pub(crate) websocket: Option<Box<WebSocketCodec>>,
 
     // Reading.

@@ -3,12 +3,12 @@
 use std::io::{self, Read};
 
 use ferry_protocol::frame::{DecodeError, Step};
+use ferry_record::Opened;
 use tracing::debug;
 
 use super::connection::Connection;
 use super::{READ_BYTES, Shard};
 use crate::metrics::End;
-use crate::tls::record::Opened;
 use crate::websocket::Flow;
 
 /// Reads of one client before others get their turn.

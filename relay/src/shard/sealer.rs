@@ -1,16 +1,16 @@
 //! From frames to bytes for the socket.
 
-use crate::tls::record::{PLAINTEXT_BYTES_MAX, RecordError, RecordStart, TlsSession};
+use ferry_record::{PLAINTEXT_BYTES_MAX, RecordError, RecordStart, ServerSession};
 
 /// Packs a stream of bytes into records, or passes it through where there is no TLS.
 pub(super) struct Sealer<'a> {
-    tls: Option<&'a mut TlsSession>,
+    tls: Option<&'a mut ServerSession>,
     open: Option<(RecordStart, usize)>,
     failed: Option<RecordError>,
 }
 
 impl<'a> Sealer<'a> {
-    pub(super) const fn new(tls: Option<&'a mut TlsSession>) -> Self {
+    pub(super) const fn new(tls: Option<&'a mut ServerSession>) -> Self {
         Self { tls, open: None, failed: None }
     }
 

@@ -12,7 +12,7 @@ use rustls::ServerConfig;
 use super::frames;
 use crate::null_server::connection::Hangup;
 use crate::null_server::router::Slot;
-use crate::null_server::tls::{Tls, Wire};
+use crate::null_server::tls::Tls;
 use crate::null_server::waiting::Waiting;
 
 /// What one read takes in.
@@ -36,7 +36,7 @@ pub(super) struct Buffers {
     /// What a read brought, and what was left over before it: frames, or a greeting, or records.
     pub(super) input: Vec<u8>,
     /// Records to be written.
-    pub(super) sealed: Wire,
+    pub(super) sealed: Vec<u8>,
 }
 
 /// A client.
@@ -139,7 +139,7 @@ impl End {
     pub(super) fn read(
         &mut self,
         input: &mut Vec<u8>,
-        sealed: &mut Wire,
+        sealed: &mut Vec<u8>,
         key: &NodePrivateKey,
     ) -> Result<Read, Hangup> {
         let rest = if self.tls.is_some() { &mut self.records } else { &mut self.plain };
@@ -165,7 +165,7 @@ impl End {
     }
 
     /// Opens records into `plain`; without TLS the bytes stay where they are.
-    fn open(&mut self, input: &mut [u8], sealed: &mut Wire) -> Result<(), Hangup> {
+    fn open(&mut self, input: &mut [u8], sealed: &mut Vec<u8>) -> Result<(), Hangup> {
         let Some(tls) = &mut self.tls else {
             self.read = input.len();
             return Ok(());
@@ -177,11 +177,11 @@ impl End {
             Ok(())
         })?;
         self.records.extend_from_slice(&input[done..]);
-        self.put(sealed.as_slice())
+        self.put(sealed)
     }
 
     /// Answers what there is of a greeting.
-    fn greet(&mut self, input: &[u8], sealed: &mut Wire, key: &NodePrivateKey) -> Result<(), Hangup> {
+    fn greet(&mut self, input: &[u8], sealed: &mut Vec<u8>, key: &NodePrivateKey) -> Result<(), Hangup> {
         if self.key().is_some() {
             return Ok(());
         }
@@ -237,14 +237,14 @@ impl End {
     }
 
     /// Seals bytes, if that is asked for, and writes them.
-    pub(super) fn send(&mut self, bytes: &[u8], sealed: &mut Wire) -> Result<(), Hangup> {
+    pub(super) fn send(&mut self, bytes: &[u8], sealed: &mut Vec<u8>) -> Result<(), Hangup> {
         if bytes.is_empty() || self.unsent.len() > WAITING_BYTES_MAX {
             return Ok(());
         }
         let Some(tls) = &mut self.tls else { return self.put(bytes) };
         sealed.clear();
         tls.seal(bytes, sealed)?;
-        self.put(sealed.as_slice())
+        self.put(sealed)
     }
 
     /// Writes bytes, behind those that wait.
