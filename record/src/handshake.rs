@@ -39,8 +39,6 @@ pub enum Progress {
     },
     /// [`Handshake::into_session`] takes over. What is not consumed is the session's to open.
     Done,
-    /// The peer closed the connection in order, instead.
-    Closed,
 }
 
 impl<S: Side> std::fmt::Debug for Handshake<S> {
@@ -67,25 +65,26 @@ impl<S: Side> Handshake<S> {
         loop {
             let known = received.get_mut(consumed..consumed + self.given).unwrap_or_default();
             let UnbufferedStatus { discard, state } = S::process(&mut self.connection, known);
-            let progress = match state {
+            let is_blocked = match state {
                 Ok(ConnectionState::EncodeTlsData(data)) => {
                     encode(data, out)?;
-                    None
+                    false
                 }
                 Ok(ConnectionState::TransmitTlsData(data)) => {
                     data.done();
-                    None
+                    false
                 }
-                Ok(ConnectionState::BlockedHandshake) => Some(Progress::Waiting { needed: 0 }),
-                Ok(ConnectionState::WriteTraffic(_)) => Some(Progress::Done),
-                // No data can be there, for no record behind the handshake was given; and early data is not asked for.
+                // A server may be allowed to send before the client's last word.
+                Ok(ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_)) => true,
+                // There is no data, for no record behind the handshake was given and early data is not asked for; and to a
+                // close_notify that nobody vouches for rustls pays no heed.
                 Ok(
                     ConnectionState::PeerClosed
                     | ConnectionState::Closed
                     | ConnectionState::ReadTraffic(_)
                     | ConnectionState::ReadEarlyData(_)
                     | _,
-                ) => Some(Progress::Closed),
+                ) => return Err(Error::HandshakeNotComplete),
                 Err(error) => {
                     self.encode_alert(out)?;
                     return Err(error);
@@ -93,19 +92,19 @@ impl<S: Side> Handshake<S> {
             };
             consumed += discard;
             self.given = self.given.saturating_sub(discard);
-            match progress {
-                None => {}
-                Some(Progress::Waiting { .. }) => {
-                    let unknown = received.get(consumed + self.given..).unwrap_or_default();
-                    match first_record(unknown) {
-                        Ok(record) => self.given += record,
-                        Err(needed) => {
-                            let progress = Progress::Waiting { needed: self.given + needed };
-                            return Ok(Proceeded { consumed, progress });
-                        }
-                    }
+            if !is_blocked {
+                continue;
+            }
+            if !self.connection.is_handshaking() {
+                return Ok(Proceeded { consumed, progress: Progress::Done });
+            }
+            let unknown = received.get(consumed + self.given..).unwrap_or_default();
+            match first_record(unknown) {
+                Ok(record) => self.given += record,
+                Err(needed) => {
+                    let progress = Progress::Waiting { needed: self.given + needed };
+                    return Ok(Proceeded { consumed, progress });
                 }
-                Some(progress) => return Ok(Proceeded { consumed, progress }),
             }
         }
     }

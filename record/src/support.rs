@@ -101,7 +101,6 @@ fn connect<S: Side>(mut ours: Handshake<S>, mut peer: Peer) -> (TlsSession<S>, P
         match progress {
             Progress::Waiting { .. } => received.extend(peer.take()),
             Progress::Done => return (ours.into_session().unwrap(), peer),
-            Progress::Closed => panic!("closed"),
         }
     }
 }
@@ -156,7 +155,7 @@ impl Peer {
 
     fn try_feed(&mut self, mut wire: &[u8]) -> Result<(), rustls::Error> {
         while !wire.is_empty() {
-            self.tls.read_tls(&mut wire).unwrap();
+            self.tls.read_tls(&mut wire).map_err(|error| rustls::Error::General(error.to_string()))?;
             self.has_closed |= self.tls.process_new_packets()?.peer_has_closed();
             let mut buffer = [0; 65_536];
             while let Ok(len @ 1..) = self.tls.reader().read(&mut buffer) {

@@ -72,7 +72,6 @@ impl TlsStream {
             incoming.drain(..consumed);
             match progress {
                 Progress::Done => break,
-                Progress::Closed => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Progress::Waiting { needed } => read_on(&mut io, &mut incoming, needed).await?,
             }
         }

@@ -34,8 +34,8 @@ enum Phase {
     Handshake(Box<ClientHandshake>),
     /// Data may be sent.
     Established(ClientSession),
-    /// The peer sent close_notify; we still may, if the handshake had come far enough for it.
-    ClosedByPeer(Option<ClientSession>),
+    /// The peer sent close_notify; we still may.
+    ClosedByPeer(ClientSession),
     /// A fatal alert was sent or received.
     Failed,
 }
@@ -132,10 +132,10 @@ impl Tls {
     /// Appends close_notify, if the handshake has come far enough for it.
     pub(super) fn close(&mut self, out: &mut Outgoing) -> Result<(), ConnectionError> {
         match &mut self.phase {
-            Phase::Established(session) | Phase::ClosedByPeer(Some(session)) => {
+            Phase::Established(session) | Phase::ClosedByPeer(session) => {
                 session.close_notify(out.end()).map_err(refused)
             }
-            Phase::Handshake(_) | Phase::ClosedByPeer(None) | Phase::Failed => Ok(()),
+            Phase::Handshake(_) | Phase::Failed => Ok(()),
         }
     }
 
@@ -166,7 +166,7 @@ impl Tls {
                     let Phase::Established(session) = mem::replace(&mut self.phase, Phase::Failed) else {
                         break;
                     };
-                    self.phase = Phase::ClosedByPeer(Some(session));
+                    self.phase = Phase::ClosedByPeer(session);
                 }
                 Err(error) => {
                     if let Some(alert) = error.alert() {
@@ -192,7 +192,6 @@ impl Tls {
         };
         match progress {
             Progress::Waiting { needed } => self.needed = needed,
-            Progress::Closed => self.phase = Phase::ClosedByPeer(None),
             Progress::Done => {
                 if let Phase::Handshake(handshake) = mem::replace(&mut self.phase, Phase::Failed) {
                     self.phase = Phase::Established(handshake.into_session()?);

@@ -82,7 +82,6 @@ impl Tls {
                 };
                 *self = Self::Established(handshake.into_session().map_err(|_| Hangup)?);
             }
-            Progress::Closed => return Err(Hangup),
         }
         Ok(consumed)
     }

@@ -22,9 +22,9 @@ fn told(records: &[&[u8]]) -> Result<Vec<u8>, RecordError> {
     let (mut client, mut server) = pair(TLS13);
     let mut wire = Vec::new();
     for record in records {
-        server.seal_as(HANDSHAKE, record, &mut wire).unwrap();
+        server.seal_as(HANDSHAKE, record, &mut wire)?;
     }
-    server.seal(b"data", &mut wire).unwrap();
+    server.seal(b"data", &mut wire)?;
     let mut rest = &mut wire[..];
     loop {
         match client.open(rest)? {
@@ -56,7 +56,7 @@ fn a_ticket_may_be_cut_anywhere_and_several_may_come_at_once() {
     assert_eq!(told(&[&ticket.repeat(3)]), Ok(b"data".to_vec()));
     let two = ticket.repeat(2);
     assert_eq!(told(&[&two[..ticket.len() + 2], &two[ticket.len() + 2..]]), Ok(b"data".to_vec()));
-    let bytes: Vec<_> = ticket.chunks(ticket.len() / 30).collect();
+    let bytes: Vec<_> = ticket.chunks(ticket.len().div_ceil(30)).collect();
     assert_eq!(told(&bytes), Ok(b"data".to_vec()), "in {} pieces", bytes.len());
 }
 
