@@ -134,7 +134,7 @@ impl Connection {
         self.outgoing.written(bytes);
     }
 
-    /// Takes what the socket gave. `input` is opened in place where TLS allows, and what is left of a record or frame is kept
+    /// Takes what the socket gave. `input` is opened in place, and what is left of a record or frame is kept
     /// inside until the rest comes; the caller's buffer is its own again afterwards.
     ///
     /// An error is the connection's last word. What comes after that or after a goodbye is ignored.

@@ -72,7 +72,7 @@ impl TlsStream {
             incoming.drain(..consumed);
             match progress {
                 Progress::Done => break,
-                Progress::Waiting { needed } => read_on(&mut io, &mut incoming, needed).await?,
+                Progress::Waiting { .. } => read_on(&mut io, &mut incoming).await?,
             }
         }
         let alpn_h2 = handshake.connection().alpn_protocol() == Some(b"h2");
@@ -155,18 +155,16 @@ impl TlsStream {
     }
 }
 
-/// Reads until there are `needed` bytes, if a handshake may be so long.
-async fn read_on(io: &mut TcpStream, incoming: &mut Vec<u8>, needed: usize) -> io::Result<()> {
-    while incoming.len() < needed {
-        if incoming.len() >= HANDSHAKE_BYTES_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "handshake message over 65536 bytes"));
-        }
-        incoming.reserve(HANDSHAKE_READ_BYTES);
-        if io.read_buf(incoming).await? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+/// Reads some more, if a handshake may be so long.
+async fn read_on(io: &mut TcpStream, incoming: &mut Vec<u8>) -> io::Result<()> {
+    if incoming.len() >= HANDSHAKE_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "handshake message over 65536 bytes"));
     }
-    Ok(())
+    incoming.reserve(HANDSHAKE_READ_BYTES);
+    match io.read_buf(incoming).await? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
+    }
 }
 
 impl AsyncRead for TlsStream {
@@ -275,9 +273,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_record_of_no_type_is_answered_with_an_alert() {
-        let (read, error) = answer(&[0x16, 3, 1, 0, 4, 2, 0, 0, 0]).await;
-        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
-        assert_eq!(read.first(), Some(&0x15), "{read:?}");
+    async fn what_is_no_handshake_is_answered_with_an_alert_from_its_first_byte_on() {
+        for bytes in [&[0x16, 3, 1, 0, 4, 2, 0, 0, 0][..], b"G"] {
+            let (read, error) = answer(bytes).await;
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+            assert_eq!(read.first(), Some(&0x15), "{read:?}");
+        }
     }
 }

@@ -92,7 +92,7 @@ impl Tls {
     ) -> Result<(), ConnectionError> {
         while !self.leftover.is_empty() && !input.is_empty() {
             let missing = self.needed.saturating_sub(self.leftover.len());
-            let (rest_of_record, after) = input.split_at_mut(missing.min(input.len()));
+            let (rest_of_record, after) = input.split_at_mut(missing.clamp(1, input.len()));
             self.leftover.extend_from_slice(rest_of_record);
             input = after;
             let mut leftover = mem::take(&mut self.leftover);
@@ -104,8 +104,8 @@ impl Tls {
             let opened = self.process(input, out, plain)?;
             self.leftover.extend_from_slice(input.get(opened..).unwrap_or_default());
         }
-        if self.is_closed() || self.leftover.is_empty() {
-            // Nothing follows a close_notify; and an idle connection keeps no buffer.
+        if self.leftover.is_empty() {
+            // An idle connection keeps no buffer.
             self.leftover = Vec::new();
         }
         if self.leftover.len() > LEFTOVER_BYTES_MAX {
@@ -147,12 +147,18 @@ impl Tls {
         plain: &mut impl FnMut(&[u8]) -> Result<(), ConnectionError>,
     ) -> Result<usize, ConnectionError> {
         let mut done = self.shake_hands(received, out)?;
-        while let Phase::Established(session) = &mut self.phase {
+        loop {
+            let session = match &mut self.phase {
+                Phase::Handshake(_) => return Ok(done),
+                Phase::Established(session) => session,
+                // Nothing follows.
+                Phase::ClosedByPeer(_) | Phase::Failed => return Ok(received.len()),
+            };
             let rest = received.get_mut(done..).unwrap_or_default();
             match session.open(rest) {
                 Ok(Opened::Incomplete { needed }) => {
                     self.needed = needed;
-                    break;
+                    return Ok(done);
                 }
                 Ok(Opened::Data { plain: range, consumed }) => {
                     done += consumed;
@@ -163,10 +169,9 @@ impl Tls {
                     self.owes_key_update |= update_ours;
                 }
                 Ok(Opened::Closed) => {
-                    let Phase::Established(session) = mem::replace(&mut self.phase, Phase::Failed) else {
-                        break;
-                    };
-                    self.phase = Phase::ClosedByPeer(session);
+                    if let Phase::Established(session) = mem::replace(&mut self.phase, Phase::Failed) {
+                        self.phase = Phase::ClosedByPeer(session);
+                    }
                 }
                 Err(error) => {
                     if let Some(alert) = error.alert() {
@@ -177,7 +182,6 @@ impl Tls {
                 }
             }
         }
-        Ok(done)
     }
 
     /// Goes on with the handshake, if it is not over; answers how many bytes of `received` are done with.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{SHA256, digest};
 use ferry_client::{ConnectionError, Stage, Trust, client_config};
 use rustls::version::{TLS12, TLS13};
-use rustls::{CertificateError, HandshakeKind, ServerConnection, SupportedProtocolVersion};
+use rustls::{AlertDescription, CertificateError, HandshakeKind, ServerConnection, SupportedProtocolVersion};
 
 use crate::support::{HOST, Identity, Seen, Wire, feed, run, take};
 use crate::{BOB, recv_packet, send_packet};
@@ -54,6 +54,95 @@ fn a_key_update_right_behind_the_handshake_is_no_surprise() {
     tls(&mut peer.tls).refresh_traffic_keys().unwrap();
     peer.receive(&flight[finished..]);
     assert_eq!(run(&mut client, &mut peer).unwrap(), [Seen::established()]);
+}
+
+#[test]
+fn a_client_that_says_nothing_owes_one_answer_to_all_key_updates() {
+    let (mut client, mut peer) = Wire::tls(&TLS13).established();
+    for round in 0..5_u8 {
+        tls(&mut peer.tls).refresh_traffic_keys().unwrap();
+        peer.send(&recv_packet(&[round]));
+        assert_eq!(feed(&mut client, &peer.take()).unwrap(), [Seen::Packet(BOB, vec![round])]);
+        assert_eq!(take(&mut client), b"", "until it has something to say");
+    }
+    for records in [2, 1] {
+        client.send_frame(&send_packet(b"data")).unwrap();
+        let wire = take(&mut client);
+        assert_eq!(count_records(&wire), records, "a KeyUpdate before the next data, and no other");
+        peer.receive(&wire);
+    }
+    assert_eq!(peer.received.len(), 2);
+}
+
+#[test]
+fn a_record_may_be_cut_anywhere_with_others_in_front_and_behind() {
+    for version in VERSIONS {
+        let (mut client, mut peer) = Wire::tls(version).established();
+        for cut in 0.. {
+            for packet in [&b"one"[..], b"two", b"three"] {
+                peer.send(&recv_packet(packet));
+            }
+            let wire = peer.take();
+            let Some((front, back)) = wire.split_at_checked(cut) else { break };
+            let mut seen = feed(&mut client, front).unwrap();
+            seen.extend(feed(&mut client, back).unwrap());
+            let packets = ["one", "two", "three"].map(|packet| Seen::Packet(BOB, packet.into()));
+            assert_eq!(seen, packets, "{version:?}, cut at {cut}");
+        }
+    }
+}
+
+#[test]
+fn a_goodbye_may_be_cut_anywhere_and_what_follows_it_is_ignored() {
+    for version in VERSIONS {
+        for cut in 0..19 {
+            let (mut client, mut peer) = Wire::tls(version).established();
+            peer.send(&recv_packet(b"last"));
+            peer.close();
+            let mut wire = peer.take();
+            let goodbye = wire.len() - last_record(&wire);
+            wire.extend_from_slice(&[0xff; 100]);
+            let (front, back) = wire.split_at(goodbye + cut);
+            let mut seen = feed(&mut client, front).unwrap();
+            seen.extend(feed(&mut client, back).unwrap());
+            assert_eq!(
+                seen,
+                [Seen::Packet(BOB, b"last".to_vec()), Seen::Closed],
+                "{version:?}, cut at {cut}"
+            );
+            client.close();
+            peer.receive(&take(&mut client));
+            assert!(peer.closed, "and answered");
+        }
+    }
+}
+
+#[test]
+fn an_alert_of_the_relay_ends_the_connection_and_is_not_answered() {
+    for version in VERSIONS {
+        let (mut client, mut peer) = Wire::tls(version).established();
+        let mut nonsense = [23, 3, 3, 0, 40].to_vec();
+        nonsense.resize(45, 0xee);
+        peer_error(&mut peer.tls, &nonsense);
+        let error = feed(&mut client, &peer.take()).unwrap_err();
+        let told = AlertDescription::BadRecordMac;
+        assert!(
+            matches!(error, ConnectionError::Tls(rustls::Error::AlertReceived(got)) if got == told),
+            "{error}"
+        );
+        client.close();
+        assert_eq!((client.stage(), client.outgoing()), (Stage::Closed, &b""[..]));
+    }
+}
+
+#[test]
+fn a_configuration_of_the_callers_own_does_as_well() {
+    let identity = Identity::new(HOST);
+    for version in VERSIONS {
+        let mut config = rustls::ClientConfig::clone(&client_config(&identity.roots(), true).unwrap());
+        config.enable_secret_extraction = false;
+        Wire::configured("https", Some(Arc::new(config)), Some(identity.server(version))).established();
+    }
 }
 
 #[test]
