@@ -22,10 +22,10 @@ pub enum RecordError {
         /// Largest one allowed.
         max: usize,
     },
-    /// Too short to hold nonce, tag and content type.
+    /// Too short to hold nonce and tag; or, when sealing, a buffer that was cut short since the record began in it.
     #[error("record of {len} bytes is too short to be sealed")]
     TooShort {
-        /// Length that the header claims.
+        /// Length that the header claims, or of the buffer.
         len: usize,
     },
     /// A record that has no place after the handshake or at this moment, such as a renegotiation.

@@ -115,7 +115,10 @@ impl Keys {
         content_type: u8,
     ) -> Result<(), RecordError> {
         let explicit_bytes = self.format.explicit_nonce_bytes();
-        let plain_len = out.len() - start - self.format.prefix_bytes();
+        let len = out.len();
+        let Some(plain_len) = len.checked_sub(start + self.format.prefix_bytes()) else {
+            return Err(RecordError::TooShort { len });
+        };
         if plain_len > PLAINTEXT_BYTES_MAX {
             return Err(RecordError::TooLong { len: plain_len, max: PLAINTEXT_BYTES_MAX });
         }

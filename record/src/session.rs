@@ -191,10 +191,6 @@ impl<S: Side> TlsSession<S> {
     }
 
     /// Seals the application data appended since `begin`, which was the same session's, on the same buffer.
-    ///
-    /// # Panics
-    ///
-    /// If `out` has become shorter.
     pub fn finish(&mut self, out: &mut Vec<u8>, start: RecordStart) -> Result<(), RecordError> {
         self.send.seal(out, start.0, APPLICATION_DATA)?;
         if self.send.sequence >= RECORDS_PER_KEY_MAX && self.messages.is_some() {

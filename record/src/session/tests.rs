@@ -241,6 +241,10 @@ fn a_record_holds_so_much_and_no_more() {
         assert_eq!(refused, Err(RecordError::TooLong { len: 16_385, max: 16_384 }));
         out.clear();
         let start = client.begin(&mut out);
+        out.truncate(3);
+        assert_eq!(client.finish(&mut out, start), Err(RecordError::TooShort { len: 3 }));
+        out.clear();
+        let start = client.begin(&mut out);
         out.resize(out.len() + PLAINTEXT_BYTES_MAX, 7);
         client.finish(&mut out, start).unwrap();
         assert_eq!(opened(&mut server, &mut out).0, [7; PLAINTEXT_BYTES_MAX]);
