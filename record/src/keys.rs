@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use aws_lc_rs::aead::{
+use ring::aead::{
     AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey,
 };
 use rustls::ConnectionTrafficSecrets;

@@ -3,7 +3,7 @@
 //! rustls shakes hands, and then hands out the traffic secrets ([`rustls::kernel`], the seam that kernel TLS needs
 //! too). It stays behind for what must not be written twice: the key schedule of KeyUpdate, and the store of session
 //! tickets. What is here is RFC 8446 section 5.2 for TLS 1.3, and RFC 5288 and RFC 7905 for TLS 1.2, over the AEADs of
-//! aws-lc-rs: nothing is copied or allocated for a record's sake, and an idle connection holds two keys instead of a
+//! ring: nothing is copied or allocated for a record's sake, and an idle connection holds two keys instead of a
 //! TLS stack.
 //!
 //! 1. [`Handshake`] drives rustls' unbuffered connection with one record more at a time, so that nothing behind the

@@ -31,7 +31,7 @@ pub(super) enum Tls {
     /// Hands are being shaken.
     Handshake(Box<ServerHandshake>),
     /// Data may be sent.
-    Established(ServerSession),
+    Established(Box<ServerSession>),
     /// The handshake's end was none.
     Over,
 }
@@ -80,7 +80,7 @@ impl Tls {
                 let Self::Handshake(handshake) = std::mem::replace(self, Self::Over) else {
                     return Err(Hangup);
                 };
-                *self = Self::Established(handshake.into_session().map_err(|_| Hangup)?);
+                *self = Self::Established(Box::new(handshake.into_session().map_err(|_| Hangup)?));
             }
         }
         Ok(consumed)
