@@ -40,7 +40,7 @@ use lifecycle::{LINGER_CHECK_EVERY, Lingering};
 /// Ciphertext taken with one read; the buffer belongs to the thread, not to a client.
 const READ_BYTES: usize = 64 * 1024;
 /// Bytes read before what they brought is written, so that a busy turn does not overflow outboxes that could drain.
-const BYTES_PER_FLUSH: usize = 256 * 1024;
+const BYTES_PER_FLUSH: usize = 128 * 1024;
 /// Readiness events taken at once.
 const EVENTS_PER_TURN: usize = 1_024;
 /// How often write timeouts are looked at while somebody is blocked.
