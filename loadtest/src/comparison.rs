@@ -31,6 +31,9 @@ pub struct Row {
     pub verdict: Verdict,
     /// One of the two varies by more than 10 %, and not by next to nothing: look at the rounds.
     pub unstable: bool,
+    /// The baseline's is only a bound: it may be better than that.
+    #[serde(default)]
+    pub against_bound: bool,
 }
 
 /// Better, worse, or nothing to be said.
@@ -70,7 +73,7 @@ fn row(metric: Metric, subject: &[&[Figure]], baseline: &[&[Figure]], seed: u64)
     let baseline = statistics::estimate(&baseline, seed)?;
     let verdict = verdict(metric, &subject, &baseline, ratio.as_ref());
     let unstable = [subject, baseline].iter().any(|estimate| is_unstable(metric, estimate));
-    Some(Row { metric, subject, baseline, ratio, p, verdict, unstable })
+    Some(Row { metric, subject, baseline, ratio, p, verdict, unstable, against_bound: false })
 }
 
 /// The metric's values of both, in pairs where there are as many rounds: those that lack it on one side are left out on both.

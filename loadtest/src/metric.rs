@@ -312,6 +312,17 @@ pub struct Figure {
     pub value: f64,
 }
 
+impl Figure {
+    /// How long, if it says how long something took.
+    pub fn microseconds(self) -> Option<f64> {
+        match (self.metric.nature(), self.metric.scale()) {
+            (Nature::Time, Scale::Microseconds) => Some(self.value),
+            (Nature::Time, Scale::Milliseconds) => Some(self.value * 1e3),
+            _ => None,
+        }
+    }
+}
+
 /// What a metric's values count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Scale {

@@ -128,6 +128,9 @@ pub struct Summary {
     /// Metrics of which a round, and so the estimate, is only a lower bound.
     #[serde(default)]
     pub at_least: Vec<Metric>,
+    /// Metrics of which it is only an upper bound.
+    #[serde(default)]
+    pub at_most: Vec<Metric>,
 }
 
 /// One subject beside the baseline.

@@ -24,7 +24,12 @@ impl Run {
             Some(knee) if knee.at_least => Standing::AtLeast,
             Some(_) => Standing::Counts,
         };
-        self.doubts.iter().map(|doubt| doubt.leaves(metric)).fold(own, Standing::max)
+        let value = self.figure(metric);
+        let leaves = |doubt: &Doubt| match value {
+            Some(value) => doubt.leaves_of(Figure { metric, value }),
+            None => doubt.leaves(metric),
+        };
+        self.doubts.iter().map(leaves).fold(own, Standing::max)
     }
 
     /// Its figures that may be compared.
@@ -78,7 +83,8 @@ fn summary(subject: &str, runs: &[Run], seed: u64) -> Summary {
         valid: count(all.iter().filter(|run| run.counts()).count()),
         rounds: count(all.len()),
         estimates: metrics.iter().filter_map(estimate).collect(),
-        at_least: metrics.iter().copied().filter(|metric| is_bound(&all, *metric)).collect(),
+        at_least: metrics.iter().copied().filter(|metric| any_is(&all, *metric, Standing::AtLeast)).collect(),
+        at_most: metrics.iter().copied().filter(|metric| any_is(&all, *metric, Standing::AtMost)).collect(),
     }
 }
 
@@ -97,7 +103,8 @@ fn rows(runs: &[Run], subject: &str, baseline: &str, seed: u64) -> Vec<Row> {
     let mut rows = comparison::compare(&slices(&ours), &slices(&theirs), seed);
 
     for row in &mut rows {
-        row.verdict = of_bounds(row.verdict, is_bound(&subject, row.metric), is_bound(&baseline, row.metric));
+        row.against_bound = is_bound(&baseline, row.metric);
+        row.verdict = of_bounds(row.verdict, is_bound(&subject, row.metric), row.against_bound);
     }
     rows
 }
@@ -106,17 +113,23 @@ fn slices(figures: &[Vec<Figure>]) -> Vec<&[Figure]> {
     figures.iter().map(Vec::as_slice).collect()
 }
 
-/// Whether one of these runs' figures is only a lower bound.
-fn is_bound(runs: &[&Run], metric: Metric) -> bool {
-    runs.iter().any(|run| run.figure(metric).is_some() && run.standing(metric) == Standing::AtLeast)
+/// Whether one of these runs' figures has that standing.
+fn any_is(runs: &[&Run], metric: Metric, standing: Standing) -> bool {
+    runs.iter().any(|run| run.figure(metric).is_some() && run.standing(metric) == standing)
 }
 
-/// What is left of a verdict on figures of which one, or both, may be higher than was found.
-fn of_bounds(verdict: Verdict, subject_may_be_higher: bool, baseline_may_be_higher: bool) -> Verdict {
+/// Whether one of these runs' figures is only a bound: a rate that may be higher, or a time that may be shorter. Either way the
+/// server may be better than it looks.
+fn is_bound(runs: &[&Run], metric: Metric) -> bool {
+    any_is(runs, metric, Standing::AtLeast) || any_is(runs, metric, Standing::AtMost)
+}
+
+/// What is left of a verdict on figures of which one, or both, may be better than was found.
+fn of_bounds(verdict: Verdict, subject_may_be_better: bool, baseline_may_be_better: bool) -> Verdict {
     let stands = match verdict {
-        Verdict::Better => !baseline_may_be_higher,
-        Verdict::Worse => !subject_may_be_higher,
-        Verdict::Same => !subject_may_be_higher && !baseline_may_be_higher,
+        Verdict::Better => !baseline_may_be_better,
+        Verdict::Worse => !subject_may_be_better,
+        Verdict::Same => !subject_may_be_better && !baseline_may_be_better,
         Verdict::Unclear | Verdict::Neutral => true,
     };
     if stands { verdict } else { Verdict::Unclear }
@@ -181,7 +194,7 @@ mod tests {
     fn a_busy_generator_leaves_costs_and_makes_rates_lower_bounds() {
         let figures = [Metric::Delivered, Metric::LatencyP99, Metric::ServerCpuPerPacket]
             .map(|metric| Figure { metric, value: 5.0 });
-        let busy = vec![Doubt::GeneratorBusy { share: 0.9 }];
+        let busy = vec![Doubt::GeneratorBusy { share: 0.9, paced: false }];
         let runs = [Run { figures: figures.to_vec(), doubts: busy, ..run("ferry", 0, 0.0) }];
         let summary = &summarise(&runs, 0)[0];
         let metrics: Vec<Metric> = summary.estimates.iter().map(|(metric, _)| *metric).collect();
@@ -190,22 +203,69 @@ mod tests {
     }
 
     #[test]
-    fn a_late_generator_leaves_all_but_times() {
-        let figures = [Metric::Delivered, Metric::LossShare, Metric::LatencyP50, Metric::ServerCpuPerPacket]
-            .map(|metric| Figure { metric, value: 5.0 });
-        let late = vec![Doubt::GeneratorLate { share: 0.02 }];
-        let runs = [Run { figures: figures.to_vec(), doubts: late, ..run("ferry", 0, 0.0) }];
+    fn a_busy_generator_that_kept_to_its_times_leaves_upper_bounds_of_them() {
+        let figures = vec![Figure { metric: Metric::LatencyP99, value: 5.0 }];
+        let busy = vec![Doubt::GeneratorBusy { share: 0.9, paced: true }];
+        let runs = [Run { figures, doubts: busy, ..run("ferry", 0, 0.0) }];
         let summary = &summarise(&runs, 0)[0];
-        let metrics: Vec<Metric> = summary.estimates.iter().map(|(metric, _)| *metric).collect();
-        assert_eq!(metrics, [Metric::Delivered, Metric::LossShare, Metric::ServerCpuPerPacket]);
-        assert_eq!(summary.at_least, []);
+        assert_eq!(
+            (summary.at_least.as_slice(), summary.at_most.as_slice()),
+            ([].as_slice(), [Metric::LatencyP99].as_slice())
+        );
+    }
+
+    #[test]
+    fn a_late_generator_makes_times_upper_bounds_unless_they_are_long_beside_its_lateness() {
+        let figures = [
+            (Metric::Delivered, 5.0),
+            (Metric::LossShare, 0.1),
+            (Metric::LatencyP50, 700.0),
+            (Metric::LatencyP99, 90_000.0),
+        ]
+        .map(|(metric, value)| Figure { metric, value });
+        let late = |by| vec![Doubt::GeneratorLate { share: 0.02, by }];
+        let at_most = |by| {
+            let runs = [Run { figures: figures.to_vec(), doubts: late(by), ..run("ferry", 0, 0.0) }];
+            let summary = &summarise(&runs, 0)[0];
+            assert_eq!((summary.estimates.len(), summary.at_least.as_slice()), (4, [].as_slice()));
+            summary.at_most.clone()
+        };
+        assert_eq!(at_most(8_000.0), [Metric::LatencyP50]);
+        assert_eq!(at_most(10_000.0), [Metric::LatencyP50, Metric::LatencyP99]);
+    }
+
+    #[test]
+    fn a_time_that_is_only_a_bound_may_win_and_never_makes_another_win() {
+        let verdict = |ours: f64, ours_busy: bool, theirs: f64, theirs_busy: bool| {
+            let of = |name, value, busy: bool, round| Run {
+                figures: vec![Figure { metric: Metric::LatencyP99, value }],
+                doubts: busy
+                    .then_some(Doubt::GeneratorBusy { share: 0.9, paced: true })
+                    .into_iter()
+                    .collect(),
+                ..run(name, round, 0.0)
+            };
+            let runs: Vec<Run> = (0..3)
+                .flat_map(|round| {
+                    [of("ferry", ours, ours_busy, round), of("derper", theirs, theirs_busy, round)]
+                })
+                .collect();
+            compare(&runs, &servers(), "derper", 0)[0].rows[0].verdict
+        };
+        assert_eq!(verdict(100.0, true, 200.0, false), Verdict::Better);
+        assert_eq!(verdict(100.0, true, 200.0, true), Verdict::Unclear);
+        assert_eq!(verdict(200.0, true, 100.0, false), Verdict::Unclear);
+        assert_eq!(verdict(200.0, false, 100.0, true), Verdict::Worse);
     }
 
     #[test]
     fn a_rate_that_the_generator_held_down_never_wins_by_what_is_not_known() {
         let verdict = |ours: f64, ours_busy: bool, theirs: f64, theirs_busy: bool| {
             let of = |name, rate, busy: bool, round| Run {
-                doubts: busy.then_some(Doubt::GeneratorBusy { share: 0.9 }).into_iter().collect(),
+                doubts: busy
+                    .then_some(Doubt::GeneratorBusy { share: 0.9, paced: false })
+                    .into_iter()
+                    .collect(),
                 ..run(name, round, rate)
             };
             let runs: Vec<Run> = (0..3)

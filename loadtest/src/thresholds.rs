@@ -5,8 +5,8 @@ use crate::metric::Metric;
 use crate::report::{Comparison, Section, Summary, ThresholdResult};
 use crate::scenario::Threshold;
 
-/// What became of each threshold. A figure is the median of the rounds that count; one that is missing holds no bound. `earlier`
-/// sections have the figures of the workloads that thresholds name.
+/// What became of each threshold. A figure is the median of the rounds that count; one that is missing holds no bound, nor does a
+/// ratio to one that is only a bound itself. `earlier` sections have the figures of the workloads that thresholds name.
 pub fn judge(
     thresholds: &[Threshold],
     summaries: &[Summary],
@@ -26,7 +26,7 @@ pub fn judge(
             ThresholdResult {
                 bound: describe(threshold),
                 value,
-                held: value.is_some_and(|value| is_within(threshold, value)),
+                held: value.is_some_and(|value| is_within(threshold, value, summaries)),
             }
         })
         .collect()
@@ -45,13 +45,17 @@ fn ratio_to_other(threshold: &Threshold, summaries: &[Summary], earlier: &[Secti
         None => summaries,
     };
     let own = median(server, *metric, summaries)?;
-    let other = median(to_server.as_ref().unwrap_or(server), *metric, others)?;
-    (other > 0.0).then(|| own / other)
+    let other = to_server.as_ref().unwrap_or(server);
+    let is_bound = others.iter().any(|summary| {
+        summary.subject == *other && (is_at_least(summary, *metric) || is_at_most(summary, *metric))
+    });
+    let other = median(other, *metric, others)?;
+    (other > 0.0 && !is_bound).then(|| own / other)
 }
 
 fn ratio(threshold: &Threshold, comparisons: &[Comparison]) -> Option<f64> {
     let comparison = comparisons.iter().find(|comparison| comparison.subject == threshold.server)?;
-    let row = comparison.rows.iter().find(|row| row.metric == threshold.metric)?;
+    let row = comparison.rows.iter().find(|row| row.metric == threshold.metric && !row.against_bound)?;
     row.ratio.map(|ratio| ratio.median).or_else(|| as_good_as_equal(row))
 }
 
@@ -61,8 +65,23 @@ fn as_good_as_equal(row: &Row) -> Option<f64> {
     (difference <= row.metric.negligible()).then_some(1.0)
 }
 
-fn is_within(threshold: &Threshold, value: f64) -> bool {
-    threshold.most.is_none_or(|most| value <= most) && threshold.least.is_none_or(|least| value >= least)
+/// Whether a value is within the bounds, whatever the figure may be where it is only a bound itself.
+fn is_within(threshold: &Threshold, value: f64, summaries: &[Summary]) -> bool {
+    let own = summaries.iter().find(|summary| summary.subject == threshold.server);
+    let may_be_more = own.is_some_and(|summary| is_at_least(summary, threshold.metric));
+    let may_be_less = own.is_some_and(|summary| is_at_most(summary, threshold.metric));
+    // No figure with a bound is below 0.
+    let surely_least = if may_be_less { 0.0 } else { value };
+    threshold.most.is_none_or(|most| value <= most && !may_be_more)
+        && threshold.least.is_none_or(|least| surely_least >= least)
+}
+
+fn is_at_least(summary: &Summary, metric: Metric) -> bool {
+    summary.at_least.contains(&metric)
+}
+
+fn is_at_most(summary: &Summary, metric: Metric) -> bool {
+    summary.at_most.contains(&metric)
 }
 
 /// `ferry: latency p99 at most 5.00 ms`.
@@ -102,7 +121,8 @@ mod tests {
 
     fn summary(metric: Metric, median: f64) -> Summary {
         let estimates = vec![(metric, estimate(median))];
-        Summary { subject: "ferry".to_owned(), valid: 3, rounds: 3, estimates, at_least: Vec::new() }
+        let (at_least, at_most) = (Vec::new(), Vec::new());
+        Summary { subject: "ferry".to_owned(), valid: 3, rounds: 3, estimates, at_least, at_most }
     }
 
     fn comparison(metric: Metric, subject: f64, baseline: f64) -> Comparison {
@@ -115,6 +135,7 @@ mod tests {
             p: None,
             verdict: Verdict::Unclear,
             unstable: false,
+            against_bound: false,
         };
         Comparison { subject: "ferry".to_owned(), rows: vec![row] }
     }
@@ -150,6 +171,38 @@ mod tests {
         assert!(held(bound(), &[], &[comparison(Metric::LatencyP99, 110.0, 101.0)]));
         assert!(!held(bound(), &[], &[comparison(Metric::LatencyP99, 112.0, 101.0)]));
         assert!(!held(bound(), &[summary(Metric::LatencyP99, 1.0)], &[]));
+    }
+
+    #[test]
+    fn a_figure_that_is_only_a_bound_holds_what_it_holds_in_any_case() {
+        let at_most =
+            |median| Summary { at_most: vec![Metric::LatencyP99], ..summary(Metric::LatencyP99, median) };
+        let at_least =
+            |median| Summary { at_least: vec![Metric::Delivered], ..summary(Metric::Delivered, median) };
+        assert!(held(threshold(Metric::LatencyP99, None, Some(5.0)), &[at_most(4.0)], &[]));
+        assert!(!held(threshold(Metric::LatencyP99, Some(3.0), None), &[at_most(4.0)], &[]));
+        assert!(held(threshold(Metric::LatencyP99, Some(0.0), None), &[at_most(4.0)], &[]));
+        assert!(held(threshold(Metric::Delivered, Some(3.0), None), &[at_least(4.0)], &[]));
+        assert!(!held(threshold(Metric::Delivered, None, Some(5.0)), &[at_least(4.0)], &[]));
+    }
+
+    #[test]
+    fn a_ratio_to_a_bound_holds_nothing() {
+        let mut beside = comparison(Metric::LatencyP99, 1.0, 10.0);
+        let bound = || Threshold { ratio: true, ..threshold(Metric::LatencyP99, None, Some(0.5)) };
+        assert!(held(bound(), &[], &[beside.clone()]));
+        beside.rows[0].against_bound = true;
+        assert!(!held(bound(), &[], &[beside]));
+
+        let floor =
+            |at_most| Summary { subject: "floor".to_owned(), at_most, ..summary(Metric::LatencyP99, 10.0) };
+        let to_floor = || Threshold {
+            to_server: Some("floor".to_owned()),
+            ..threshold(Metric::LatencyP99, None, Some(0.5))
+        };
+        let own = || summary(Metric::LatencyP99, 1.0);
+        assert!(held(to_floor(), &[own(), floor(Vec::new())], &[]));
+        assert!(!held(to_floor(), &[own(), floor(vec![Metric::LatencyP99])], &[]));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::figures::MainTraffic;
 use crate::ledger::{self, FlowTally, Tally};
-use crate::metric::{Metric, Nature};
+use crate::metric::{Figure, Metric, Nature};
 use crate::outcome::Outcome;
 use crate::server::Counters;
 use crate::shape::Shape;
@@ -18,6 +18,8 @@ use crate::shape::Shape;
 const BUSY_MOST: f64 = 0.85;
 /// The share of packets that the tool may come to more than a millisecond late.
 const LATE_MOST: f64 = 0.01;
+/// A time that is this many times what the tool came late says what it says: within a tenth.
+const LATENESS_SMALL: f64 = 10.0;
 /// How far what was sent may be from what was due, as a share.
 const RATE_OFF_MOST: f64 = 0.02;
 /// With fewer packets than this nothing can be said.
@@ -33,11 +35,18 @@ pub enum Doubt {
     GeneratorBusy {
         /// The busiest thread's share.
         share: f64,
+        /// What it offered did not wait for the server (open loop): it was offered all the same, and the tool can only have made
+        /// times longer.
+        #[serde(default)]
+        paced: bool,
     },
     /// More than 1 % of the packets were come to more than a millisecond late by the tool itself.
     GeneratorLate {
         /// Their share.
         share: f64,
+        /// How late it came to the latest of a thousand, in µs; reports of an earlier version do not say it.
+        #[serde(default = "unknown_lateness")]
+        by: f64,
     },
     /// Open loop: what was due is more than 2 % from the plan, or what was sent is from what was due, and not because the server
     /// did not read.
@@ -79,6 +88,8 @@ pub enum Standing {
     Counts,
     /// The server did this much, and might have done more had it been asked to.
     AtLeast,
+    /// It took the server this long at the most: some of the time was the tool's own.
+    AtMost,
     /// It says more about the tool than about the server.
     Spoilt,
 }
@@ -86,10 +97,11 @@ pub enum Standing {
 impl Doubt {
     /// What it leaves of a figure.
     ///
-    /// A tool that was busy shows neither how long things took nor how much would have got through, and one that was late adds
-    /// its own delay to every time; but what a packet cost the server is as true as before, for a server with less to do has
-    /// less to share a wake-up or a write between. Lost connections and odd counters spoil nothing: a server must not get rid of
-    /// its bad rounds.
+    /// A tool that was busy does not show how much would have got through, and one that was late adds its own delay to every time:
+    /// rates are the least that the server did, times the most that it took. Where the load waits for answers a busy tool shows no
+    /// times at all, for it asked for less than it was to. What a packet cost the server is as true as before, for a server with less
+    /// to do has less to share a wake-up or a write between. Lost connections and odd counters spoil nothing: a server must not
+    /// get rid of its bad rounds.
     pub fn leaves(&self, metric: Metric) -> Standing {
         match (self, metric.nature()) {
             (Self::Connections { .. } | Self::Counters { .. }, _) => Standing::Counts,
@@ -99,8 +111,21 @@ impl Doubt {
             }
             (Self::GeneratorLate { .. }, Nature::Throughput | Nature::Share) => Standing::Counts,
             (Self::GeneratorBusy { .. }, Nature::Throughput) => Standing::AtLeast,
+            (Self::GeneratorBusy { paced: true, .. } | Self::GeneratorLate { .. }, Nature::Time) => {
+                Standing::AtMost
+            }
             _ => Standing::Spoilt,
         }
+    }
+
+    /// The same for a figure whose value is known: a time that is long beside what the tool can have added is the server's.
+    pub fn leaves_of(&self, figure: Figure) -> Standing {
+        if let (Self::GeneratorLate { by, .. }, Some(time)) = (self, figure.microseconds())
+            && time >= by * LATENESS_SMALL
+        {
+            return Standing::Counts;
+        }
+        self.leaves(figure.metric)
     }
 
     /// Whether it spoils every figure: such a run is not compared at all.
@@ -127,19 +152,21 @@ impl Doubt {
 impl fmt::Display for Doubt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::GeneratorBusy { share } => {
+            Self::GeneratorBusy { share, paced } => {
+                let times =
+                    if *paced { "times are the most that the server took" } else { "no times are compared" };
                 write!(
                     f,
-                    "the load generator was the limit: a thread of it was busy for {:.0} % of the window, and only costs are \
-                     compared; offer less, or give it more threads",
+                    "the load generator was the limit: a thread of it was busy for {:.0} % of the window; rates are the least that \
+                     the server did, {times}; offer less, or give it more threads",
                     share * 100.0
                 )
             }
-            Self::GeneratorLate { share } => {
+            Self::GeneratorLate { share, .. } => {
                 write!(
                     f,
-                    "the load generator came to {:.1} % of the packets more than 1 ms late, and no times are compared; \
-                     offer less, or give it cores of its own",
+                    "the load generator came to {:.1} % of the packets more than 1 ms late, and times are the most that the server \
+                     took; offer less, or give it cores of its own",
                     share * 100.0
                 )
             }
@@ -167,7 +194,7 @@ pub fn doubts(shape: impl Into<Shape>, outcome: &Outcome) -> Vec<Doubt> {
     [
         outcome.interrupted.then_some(Doubt::Interrupted),
         unbalanced(outcome),
-        generator_busy(outcome),
+        generator_busy(shape, outcome),
         generator_late(outcome),
         rate_missed(shape, outcome),
         few_samples(shape, outcome),
@@ -178,15 +205,20 @@ pub fn doubts(shape: impl Into<Shape>, outcome: &Outcome) -> Vec<Doubt> {
     .collect()
 }
 
-fn generator_busy(outcome: &Outcome) -> Option<Doubt> {
+fn generator_busy(shape: Shape, outcome: &Outcome) -> Option<Doubt> {
     let busiest = outcome.generator.threads.iter().max()?;
     let share = share(busiest.as_secs_f64(), outcome.window.as_secs_f64())?;
-    (share > BUSY_MOST).then_some(Doubt::GeneratorBusy { share })
+    (share > BUSY_MOST).then_some(Doubt::GeneratorBusy { share, paced: shape.open_loop })
 }
 
 fn generator_late(outcome: &Outcome) -> Option<Doubt> {
     let share = share(outcome.generator.late as f64, outcome.generator.lateness.count() as f64)?;
-    (share > LATE_MOST).then_some(Doubt::GeneratorLate { share })
+    let by = outcome.generator.lateness.quantile(0.999).map_or(f64::MAX, |late| late.as_secs_f64() * 1e6);
+    (share > LATE_MOST).then_some(Doubt::GeneratorLate { share, by })
+}
+
+fn unknown_lateness() -> f64 {
+    f64::MAX
 }
 
 fn rate_missed(shape: Shape, outcome: &Outcome) -> Option<Doubt> {

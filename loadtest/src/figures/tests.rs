@@ -319,7 +319,7 @@ fn a_point_of_a_search_has_the_figures_of_its_run() {
 
 #[test]
 fn a_point_without_a_delivery_has_lost_everything() {
-    let point = point(1_000.0, &[], &[Doubt::GeneratorBusy { share: 0.99 }]);
+    let point = point(1_000.0, &[], &[Doubt::GeneratorBusy { share: 0.99, paced: true }]);
     assert_eq!((point.delivered, point.loss, point.p99), (0.0, 1.0, NEVER_US));
     assert!(point.generator_limited);
 }

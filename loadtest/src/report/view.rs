@@ -96,16 +96,16 @@ pub(super) struct Line<'a> {
 pub(super) struct Value<'a> {
     /// Over its rounds.
     pub(super) estimate: &'a Estimate,
-    /// It may be more.
-    at_least: bool,
+    /// `≥ ` or `≤ ` where it is only a bound.
+    bound: &'static str,
 }
 
 impl Value<'_> {
-    /// For people: `41,647/s`, `≥ 41,647/s`.
+    /// For people: `41,647/s`, `≥ 41,647/s`, `≤ 1.24 ms`.
     pub(super) fn median(&self, metric: Metric) -> String {
         let median = metric.format(self.estimate.median);
         // A knee says so itself, round by round.
-        if self.at_least && metric != Metric::Knee { format!("≥ {median}") } else { median }
+        if metric == Metric::Knee { median } else { format!("{}{median}", self.bound) }
     }
 }
 
@@ -127,7 +127,12 @@ impl<'a> Table<'a> {
         metrics.dedup();
         let value = |name: &str, metric| {
             let summary = section.summary(name)?;
-            Some(Value { estimate: summary.estimate(metric)?, at_least: summary.at_least.contains(&metric) })
+            let bound = match () {
+                () if summary.at_least.contains(&metric) => "≥ ",
+                () if summary.at_most.contains(&metric) => "≤ ",
+                () => "",
+            };
+            Some(Value { estimate: summary.estimate(metric)?, bound })
         };
         let line = |metric| Line {
             metric,
@@ -236,7 +241,16 @@ mod tests {
 
     fn row(metric: Metric, verdict: Verdict) -> Row {
         let one = estimate(1.0, 1.0, 1.0);
-        Row { metric, subject: one, baseline: one, ratio: Some(one), p: None, verdict, unstable: false }
+        Row {
+            metric,
+            subject: one,
+            baseline: one,
+            ratio: Some(one),
+            p: None,
+            verdict,
+            unstable: false,
+            against_bound: false,
+        }
     }
 
     #[test]

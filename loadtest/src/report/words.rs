@@ -153,6 +153,7 @@ mod tests {
             p: None,
             verdict,
             unstable: false,
+            against_bound: false,
         }
     }
 

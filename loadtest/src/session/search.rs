@@ -117,7 +117,7 @@ mod tests {
             doubts,
             ..Run::failed("relay".to_owned(), 0, String::new())
         };
-        let late = || vec![Doubt::GeneratorLate { share: 0.02 }];
+        let late = || vec![Doubt::GeneratorLate { share: 0.02, by: 2_000.0 }];
         assert!(was_kept_from_its_core(&run(0.2, late())));
         assert!(!was_kept_from_its_core(&run(0.7, late())));
         assert!(!was_kept_from_its_core(&run(0.2, Vec::new())));

@@ -41,7 +41,7 @@ fn one_thread_that_is_nearly_always_busy_is_the_limit() {
     let mut outcome = outcome();
     outcome.generator.threads = vec![Duration::from_secs(1), Duration::from_millis(8_600)];
     let doubts = doubts(&plan(), &outcome);
-    assert_eq!(doubts, [Doubt::GeneratorBusy { share: 0.86 }]);
+    assert_eq!(doubts, [Doubt::GeneratorBusy { share: 0.86, paced: true }]);
     assert!(!doubts[0].is_note() && !doubts[0].is_fatal() && doubts[0].means_generator_was_the_limit());
 
     outcome.generator.threads = vec![Duration::from_millis(8_400); 2];
@@ -53,7 +53,8 @@ fn a_generator_that_is_late_for_one_packet_in_fifty_is_doubted() {
     let mut outcome = outcome();
     outcome.generator.late = 200;
     let doubts = doubts(&plan(), &outcome);
-    assert_eq!(doubts, [Doubt::GeneratorLate { share: 0.02 }]);
+    let [Doubt::GeneratorLate { share: 0.02, by }] = doubts[..] else { panic!("{doubts:?}") };
+    assert!(by > 0.0 && by < 1_000_000.0, "{by} µs for the latest of a thousand");
     assert!(!doubts[0].is_note() && !doubts[0].is_fatal() && doubts[0].means_generator_was_the_limit());
 
     outcome.generator.late = 100;
@@ -274,7 +275,7 @@ fn a_run_that_drained_nothing_is_not_held_against_counters() {
 
 #[test]
 fn doubts_say_what_happened_with_numbers() {
-    let text = Doubt::GeneratorLate { share: 0.034 }.to_string();
+    let text = Doubt::GeneratorLate { share: 0.034, by: 2_000.0 }.to_string();
     assert!(
         text.starts_with("the load generator came to 3.4 % of the packets more than 1 ms late"),
         "{text}"
