@@ -148,7 +148,7 @@ fn thresholds() -> Vec<ThresholdResult> {
 
 /// One run that was the generator's, one that failed, and a note.
 fn spoil(runs: &mut [Run]) {
-    runs[4].doubts.push(Doubt::GeneratorBusy { share: 0.93 });
+    runs[4].doubts.push(Doubt::GeneratorBusy { share: 0.93, paced: true });
     runs[4].doubts.push(Doubt::RateMissed { due: 8_000.0, sent: 7_430.5 });
     runs[7].doubts.push(Doubt::FewSamples { count: 712 });
     let (subject, round) = (runs[9].subject.clone(), runs[9].round);
