@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"ferry.invalid/lab/netns"
 )
 
 // Modules that the stock programs come from; go.mod says which versions.
@@ -70,7 +72,7 @@ func buildOnce(ctx context.Context, path, source string, logf func(format string
 	partial := fmt.Sprintf("%s.%d", path, os.Getpid())
 	defer os.Remove(partial)
 	began := time.Now()
-	if err := runCommand(exec.CommandContext(ctx, "go", "build", "-o", partial, source)); err != nil {
+	if err := netns.RunCommand(exec.CommandContext(ctx, "go", "build", "-o", partial, source)); err != nil {
 		return err
 	}
 	logf("built %s in %v", source, round(time.Since(began)))

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 
+	"ferry.invalid/lab/netns"
 	"tailscale.com/tailcfg"
 	"tailscale.com/tstest/integration/testcontrol"
 )
@@ -24,7 +25,7 @@ type Control struct {
 }
 
 // startControl serves a control plane with the given regions from a namespace.
-func startControl(ns *Namespace, regions *tailcfg.DERPMap, logPath string) (*Control, error) {
+func startControl(ns *netns.Namespace, regions *tailcfg.DERPMap, logPath string) (*Control, error) {
 	control := &Control{URL: fmt.Sprintf("http://%s:%d", relayIPv4, controlPort)}
 	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"ferry.invalid/lab/netns"
 	"tailscale.com/tailcfg"
 )
 
@@ -111,9 +112,9 @@ func CloseAll() error {
 // build is the straight line of Start.
 func (l *Lab) build(ctx context.Context, options Options) error {
 	began := time.Now()
-	prefix := fmt.Sprintf("%s%d-%d", namespacePrefix, os.Getpid(), labs.Add(1))
+	prefix := fmt.Sprintf("%s%d-%d", netns.Prefix, os.Getpid(), labs.Add(1))
 	if err := l.add(func() (func() error, error) {
-		dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", namespacePrefix, os.Getpid()))
+		dir, err := os.MkdirTemp("", fmt.Sprintf("%s%d-", netns.Prefix, os.Getpid()))
 		l.dir = dir
 		return func() error { return os.RemoveAll(dir) }, err
 	}); err != nil {

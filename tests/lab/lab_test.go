@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"ferry.invalid/lab/netns"
 )
 
 var (
@@ -235,7 +237,7 @@ func prepare(ctx context.Context) (Binaries, error) {
 		}
 		cache = filepath.Join(user, "ferry-lab")
 	}
-	if err := RemoveStale(); err != nil {
+	if err := netns.RemoveStale(); err != nil {
 		return Binaries{}, err
 	}
 	built, err := Build(ctx, cache, relay, func(format string, args ...any) { fmt.Printf(format+"\n", args...) })

@@ -138,7 +138,7 @@ func (f *flood) stop() float64 {
 func listenAt(t *testing.T, host *Host, address netip.Addr) *net.UDPConn {
 	t.Helper()
 	var conn *net.UDPConn
-	if err := host.inside(func() (err error) {
+	if err := host.Inside(func() (err error) {
 		conn, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(address, 0)))
 		return err
 	}); err != nil {

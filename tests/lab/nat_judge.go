@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"ferry.invalid/lab/netns"
 )
 
 // judgeWithin bounds one run of a program that judges a NAT: turnutils_natdiscovery waits 3 s for each answer
@@ -37,7 +39,7 @@ var behaviours = map[string]Behaviour{
 }
 
 // Natdiscovery asks coturn's turnutils_natdiscovery.
-func Natdiscovery(ctx context.Context, ns *Namespace, server netip.AddrPort) (Judgement, error) {
+func Natdiscovery(ctx context.Context, ns *netns.Namespace, server netip.AddrPort) (Judgement, error) {
 	output, err := judge(ctx, ns, "turnutils_natdiscovery", "-m", "-f", "-p", fmt.Sprint(server.Port()), server.Addr().String())
 	j := Judgement{Unknown, Unknown, output}
 	for _, found := range natdiscoverySentence.FindAllStringSubmatch(output, -1) {
@@ -47,13 +49,13 @@ func Natdiscovery(ctx context.Context, ns *Namespace, server netip.AddrPort) (Ju
 }
 
 // NatdiscoveryHairpin asks coturn's turnutils_natdiscovery whether the NAT hairpins.
-func NatdiscoveryHairpin(ctx context.Context, ns *Namespace, server netip.AddrPort) (bool, error) {
+func NatdiscoveryHairpin(ctx context.Context, ns *netns.Namespace, server netip.AddrPort) (bool, error) {
 	output, err := judge(ctx, ns, "turnutils_natdiscovery", "-H", "-p", fmt.Sprint(server.Port()), server.Addr().String())
 	return strings.Contains(output, "Received a request"), err
 }
 
 // Pion asks pion's stun-nat-behaviour.
-func (b Binaries) Pion(ctx context.Context, ns *Namespace, server netip.AddrPort) (Judgement, error) {
+func (b Binaries) Pion(ctx context.Context, ns *netns.Namespace, server netip.AddrPort) (Judgement, error) {
 	output, err := judge(ctx, ns, b.Behaviour, "-timeout", "2", "-server", server.String())
 	j := Judgement{Unknown, Unknown, output}
 	for _, found := range pionSentence.FindAllStringSubmatch(output, -1) {
@@ -89,10 +91,10 @@ type Discovery struct {
 }
 
 // Discover asks ferry-stun, as a client.
-func (b Binaries) Discover(ctx context.Context, ns *Namespace, server netip.AddrPort) (Discovery, error) {
+func (b Binaries) Discover(ctx context.Context, ns *netns.Namespace, server netip.AddrPort) (Discovery, error) {
 	ctx, cancel := context.WithTimeout(ctx, judgeWithin)
 	defer cancel()
-	cmd := ns.command(ctx, b.STUN, "discover", server.String(), "--json")
+	cmd := ns.Command(ctx, b.STUN, "discover", server.String(), "--json")
 	// The exit status says what it found, as of a grep: the answer is what counts.
 	output, err := cmd.Output()
 	d := Discovery{Output: string(output)}
@@ -107,10 +109,10 @@ func (b Binaries) Discover(ctx context.Context, ns *Namespace, server netip.Addr
 
 // judge runs a program in a namespace to its end; an exit status is no error, since turnutils exits with one when an
 // answer is missing.
-func judge(ctx context.Context, ns *Namespace, program string, args ...string) (string, error) {
+func judge(ctx context.Context, ns *netns.Namespace, program string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, judgeWithin)
 	defer cancel()
-	output, err := ns.command(ctx, program, args...).CombinedOutput()
+	output, err := ns.Command(ctx, program, args...).CombinedOutput()
 	if _, ended := err.(*exec.ExitError); ended && ctx.Err() == nil {
 		err = nil
 	}

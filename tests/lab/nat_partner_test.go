@@ -4,6 +4,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"ferry.invalid/lab/netns"
 )
 
 // partnerWithin bounds the time until a server notices that its partner is gone, or back: it asks every second, and
@@ -78,7 +80,7 @@ func TestALostPartnerIsNotMistakenForAFilter(t *testing.T) {
 }
 
 // expectFiltering has ferry-stun discover what stands between a client and a server.
-func expectFiltering(t *testing.T, client *Namespace, server *STUNServer, want Behaviour) {
+func expectFiltering(t *testing.T, client *netns.Namespace, server *STUNServer, want Behaviour) {
 	t.Helper()
 	got, err := binaries.Discover(t.Context(), client, server.Address)
 	if err != nil {

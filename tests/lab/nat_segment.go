@@ -8,6 +8,8 @@ import (
 	"os"
 	"strings"
 	"sync"
+
+	"ferry.invalid/lab/netns"
 )
 
 // Segment is a small internet: a router, and hosts and homes around it, each on a link of its own.
@@ -21,19 +23,19 @@ type Segment struct {
 	// dir holds state and logs.
 	dir string
 	// core is the router in the middle.
-	core *Namespace
+	core *netns.Namespace
 
 	// mu guards what follows.
 	mu sync.Mutex
 	// links counts the links of the core; the count is in their addresses.
 	links int
 	// namespaces are all of them.
-	namespaces []*Namespace
+	namespaces []*netns.Namespace
 }
 
 // Host is a namespace with addresses of the segment.
 type Host struct {
-	*Namespace
+	*netns.Namespace
 	// IPv4 and IPv6 are its addresses.
 	IPv4, IPv6 []netip.Addr
 }
@@ -45,14 +47,14 @@ type Home struct {
 	// Client is where the client's programs run.
 	Client *Host
 	// router is what stands between.
-	router *Namespace
+	router *netns.Namespace
 }
 
 // newSegment makes a segment with nobody on it. It returns what exists also when it fails.
 func newSegment() (*Segment, error) {
-	s := &Segment{prefix: fmt.Sprintf("%s%d-%d", namespacePrefix, os.Getpid(), labs.Add(1))}
+	s := &Segment{prefix: fmt.Sprintf("%s%d-%d", netns.Prefix, os.Getpid(), labs.Add(1))}
 	var err error
-	if s.dir, err = os.MkdirTemp("", fmt.Sprintf("%s%d-", namespacePrefix, os.Getpid())); err != nil {
+	if s.dir, err = os.MkdirTemp("", fmt.Sprintf("%s%d-", netns.Prefix, os.Getpid())); err != nil {
 		return s, err
 	}
 	if s.core, err = s.namespace("core"); err != nil {
@@ -67,7 +69,7 @@ func (s *Segment) Close() error {
 	defer s.mu.Unlock()
 	var errs []error
 	for _, ns := range s.namespaces {
-		errs = append(errs, ns.remove())
+		errs = append(errs, ns.Remove())
 	}
 	s.namespaces = nil
 	return errors.Join(append(errs, os.RemoveAll(s.dir))...)
@@ -110,20 +112,20 @@ func (s *Segment) Home(nat NAT) (*Home, error) {
 	if !nat.Translates {
 		routes = append(routes, fmt.Sprintf("route add 10.96.%d.0/24 via %v", link, wan.IPv4[0]))
 	}
-	if err := s.core.configure(routes...); err != nil {
+	if err := s.core.Configure(routes...); err != nil {
 		return nil, err
 	}
-	rules := router.command(context.Background(), "nft", "-f", "-")
+	rules := router.Command(context.Background(), "nft", "-f", "-")
 	rules.Stdin = strings.NewReader(nat.rules(wan.IPv4[0], client.IPv4[0]))
-	return &Home{NAT: nat, Client: client, router: router}, runCommand(rules)
+	return &Home{NAT: nat, Client: client, router: router}, netns.RunCommand(rules)
 }
 
 // path is a file or folder of the segment.
 func (s *Segment) path(name string) string { return s.dir + "/" + name }
 
 // namespace makes a namespace that Close removes.
-func (s *Segment) namespace(name string) (*Namespace, error) {
-	ns, err := newNamespace(s.prefix+"-"+name, "")
+func (s *Segment) namespace(name string) (*netns.Namespace, error) {
+	ns, err := netns.New(s.prefix+"-"+name, "")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.namespaces = append(s.namespaces, ns)
@@ -131,11 +133,11 @@ func (s *Segment) namespace(name string) (*Namespace, error) {
 		return ns, err
 	}
 	// A router asks for its neighbours from its link-local address, and is mute while that looks for duplicates.
-	return ns, ns.run("sysctl", "-q", "-w", "net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0")
+	return ns, ns.Run("sysctl", "-q", "-w", "net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0")
 }
 
 // connect links a namespace to the core.
-func (s *Segment) connect(ns *Namespace, device string, addresses int) (*Host, error) {
+func (s *Segment) connect(ns *netns.Namespace, device string, addresses int) (*Host, error) {
 	s.mu.Lock()
 	s.links++
 	link := s.links
@@ -145,8 +147,8 @@ func (s *Segment) connect(ns *Namespace, device string, addresses int) (*Host, e
 
 // connectHost links a host to a router with the networks 10.NET.LINK.0/24 and fdNET:0:0:LINK::/64, of which the router has
 // .1 and ::1 and the host what follows. The host's way out is the router.
-func connectHost(router *Namespace, routerSide string, host *Namespace, hostSide string, net, link, addresses int) (*Host, error) {
-	if err := run("ip", "link", "add", routerSide, "netns", router.Name, "type", "veth",
+func connectHost(router *netns.Namespace, routerSide string, host *netns.Namespace, hostSide string, net, link, addresses int) (*Host, error) {
+	if err := netns.RunProgram("ip", "link", "add", routerSide, "netns", router.Name, "type", "veth",
 		"peer", "name", hostSide, "netns", host.Name); err != nil {
 		return nil, err
 	}
@@ -162,17 +164,17 @@ func connectHost(router *Namespace, routerSide string, host *Namespace, hostSide
 			fmt.Sprintf("address add %v/24 dev %s", next4, hostSide), fmt.Sprintf("address add %v/64 dev %s nodad", next6, hostSide))
 	}
 	commands = append(commands, fmt.Sprintf("route add default via %v", gateway4), fmt.Sprintf("route add default via %v", gateway6))
-	if err := router.configure(
+	if err := router.Configure(
 		fmt.Sprintf("link set %s up", routerSide),
 		fmt.Sprintf("address add %v/24 dev %s", gateway4, routerSide),
 		fmt.Sprintf("address add %v/64 dev %s nodad", gateway6, routerSide),
 	); err != nil {
 		return nil, err
 	}
-	return h, host.configure(commands...)
+	return h, host.Configure(commands...)
 }
 
 // forward makes a namespace a router.
-func forward(ns *Namespace) error {
-	return ns.run("sysctl", "-q", "-w", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+func forward(ns *netns.Namespace) error {
+	return ns.Run("sysctl", "-q", "-w", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
 }

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"os"
 	"time"
+
+	"ferry.invalid/lab/netns"
 )
 
 // The ports of every STUN server in the lab, and of the channel between two that work together.
@@ -124,7 +126,7 @@ type STUNAnswer struct {
 var errSilence = errors.New("no answer")
 
 // AskSTUN sends a bare request from a namespace, with CHANGE-REQUEST if there are bits, and waits for the answer.
-func AskSTUN(ns *Namespace, server netip.AddrPort, change byte, within time.Duration) (STUNAnswer, error) {
+func AskSTUN(ns *netns.Namespace, server netip.AddrPort, change byte, within time.Duration) (STUNAnswer, error) {
 	conn, err := ns.ListenUDP()
 	if err != nil {
 		return STUNAnswer{}, err

@@ -3,7 +3,6 @@ package lab
 import (
 	"crypto/rand"
 	"encoding/binary"
-	"net"
 )
 
 // transactionID names a request.
@@ -44,14 +43,4 @@ func parseSTUNAnswer(message []byte, id transactionID) (STUNAnswer, bool) {
 		rest = rest[min(len(rest), 4+(length+3)&^3):]
 	}
 	return answer, true
-}
-
-// ListenUDP opens a UDP socket inside the namespace, unconnected and of both families.
-func (ns *Namespace) ListenUDP() (*net.UDPConn, error) {
-	var conn *net.UDPConn
-	err := ns.inside(func() (err error) {
-		conn, err = net.ListenUDP("udp", nil)
-		return err
-	})
-	return conn, err
 }

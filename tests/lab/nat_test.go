@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"ferry.invalid/lab/netns"
 )
 
 // discoverWithin bounds `ferry-stun discover`: 2 s of its own, and what a busy machine adds.
@@ -99,7 +101,7 @@ func awaitPartner(t *testing.T, s *STUNServer) time.Duration {
 }
 
 // awaitAnswer asks a server until its answer is as wanted, and says how long that took.
-func awaitAnswer(t *testing.T, ns *Namespace, server netip.AddrPort, change byte, wanted func(STUNAnswer) bool) time.Duration {
+func awaitAnswer(t *testing.T, ns *netns.Namespace, server netip.AddrPort, change byte, wanted func(STUNAnswer) bool) time.Duration {
 	t.Helper()
 	began := time.Now()
 	for time.Since(began) < partnerWithin+time.Second {

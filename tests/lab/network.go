@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"ferry.invalid/lab/netns"
 )
 
 // Network is three hosts around a router:
@@ -18,9 +20,9 @@ import (
 // has no way out: a packet for any other address ends there and is noted.
 type Network struct {
 	// Relay, A and B are the hosts.
-	Relay, A, B *Namespace
+	Relay, A, B *netns.Namespace
 	// router forwards between them.
-	router *Namespace
+	router *netns.Namespace
 }
 
 // Every host has one address of each family on a link of its own to the router, which is .1 or ::1 there.
@@ -62,17 +64,17 @@ table inet lab {
 func newNetwork(prefix, hosts string) (*Network, error) {
 	n := &Network{}
 	for _, place := range []struct {
-		at   **Namespace
+		at   **netns.Namespace
 		name string
 	}{{&n.router, "router"}, {&n.Relay, "relay"}, {&n.A, "a"}, {&n.B, "b"}} {
-		ns, err := newNamespace(prefix+"-"+place.name, hosts)
+		ns, err := netns.New(prefix+"-"+place.name, hosts)
 		*place.at = ns
 		if err != nil {
 			return n, err
 		}
 	}
 	for _, sysctl := range []string{"net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"} {
-		if err := n.router.run("sysctl", "-q", "-w", sysctl); err != nil {
+		if err := n.router.Run("sysctl", "-q", "-w", sysctl); err != nil {
 			return n, err
 		}
 	}
@@ -83,7 +85,7 @@ func newNetwork(prefix, hosts string) (*Network, error) {
 		n.link(n.Relay, "to-relay", relayIPv4, relayIPv6),
 		n.link(n.A, "to-a", nodeAIPv4, nodeAIPv6),
 		n.link(n.B, "to-b", nodeBIPv4, nodeBIPv6),
-		n.Relay.configure("address add "+relayTailscaleIP+"/32 dev lo"),
+		n.Relay.Configure("address add "+relayTailscaleIP+"/32 dev lo"),
 	)
 }
 
@@ -97,7 +99,7 @@ func (n *Network) Split() error { return n.rules("flush chain inet lab between\n
 func (n *Network) Outside() ([]netip.Addr, error) {
 	var found []netip.Addr
 	for _, set := range []string{"outside4", "outside6"} {
-		output, err := n.router.command(context.Background(), "nft", "list", "set", "inet", "lab", set).Output()
+		output, err := n.router.Command(context.Background(), "nft", "list", "set", "inet", "lab", set).Output()
 		if err != nil {
 			return nil, fmt.Errorf("nft list set %s: %w", set, err)
 		}
@@ -114,9 +116,9 @@ func (n *Network) Outside() ([]netip.Addr, error) {
 // Close removes the namespaces, and with them links and rules.
 func (n *Network) Close() error {
 	var errs []error
-	for _, ns := range []*Namespace{n.A, n.B, n.Relay, n.router} {
+	for _, ns := range []*netns.Namespace{n.A, n.B, n.Relay, n.router} {
 		if ns != nil {
-			errs = append(errs, ns.remove())
+			errs = append(errs, ns.Remove())
 		}
 	}
 	return errors.Join(errs...)
@@ -124,20 +126,20 @@ func (n *Network) Close() error {
 
 // link connects a host to the router and gives it its addresses and a default route of each family.
 // nodad: an address in duplicate detection cannot be bound yet, and there is nobody to collide with.
-func (n *Network) link(host *Namespace, routerSide, ipv4, ipv6 string) error {
+func (n *Network) link(host *netns.Namespace, routerSide, ipv4, ipv6 string) error {
 	gateway4, gateway6 := netip.MustParseAddr(ipv4).Prev(), netip.MustParseAddr(ipv6).Prev()
-	if err := run("ip", "link", "add", routerSide, "netns", n.router.Name, "type", "veth",
+	if err := netns.RunProgram("ip", "link", "add", routerSide, "netns", n.router.Name, "type", "veth",
 		"peer", "name", "eth0", "netns", host.Name); err != nil {
 		return err
 	}
-	if err := n.router.configure(
+	if err := n.router.Configure(
 		fmt.Sprintf("link set %s up", routerSide),
 		fmt.Sprintf("address add %v/24 dev %s", gateway4, routerSide),
 		fmt.Sprintf("address add %v/64 dev %s nodad", gateway6, routerSide),
 	); err != nil {
 		return err
 	}
-	return host.configure(
+	return host.Configure(
 		"link set eth0 up",
 		fmt.Sprintf("address add %s/24 dev eth0", ipv4),
 		fmt.Sprintf("address add %s/64 dev eth0 nodad", ipv6),
@@ -148,7 +150,7 @@ func (n *Network) link(host *Namespace, routerSide, ipv4, ipv6 string) error {
 
 // rules feeds lines to nft in the router.
 func (n *Network) rules(lines string) error {
-	cmd := n.router.command(context.Background(), "nft", "-f", "-")
+	cmd := n.router.Command(context.Background(), "nft", "-f", "-")
 	cmd.Stdin = strings.NewReader(lines)
-	return runCommand(cmd)
+	return netns.RunCommand(cmd)
 }

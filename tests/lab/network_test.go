@@ -9,11 +9,13 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"ferry.invalid/lab/netns"
 )
 
 // The router must see what the other tests rely on it to see: who leaves, and who may meet.
 func TestRouterKeepsNodesApartAndNotesWhoLeaves(t *testing.T) {
-	network, err := newNetwork(fmt.Sprintf("%s%d-%d", namespacePrefix, os.Getpid(), labs.Add(1)), "")
+	network, err := newNetwork(fmt.Sprintf("%s%d-%d", netns.Prefix, os.Getpid(), labs.Add(1)), "")
 	t.Cleanup(func() {
 		if err := network.Close(); err != nil {
 			t.Error(err)

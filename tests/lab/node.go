@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"ferry.invalid/lab/netns"
 	"golang.org/x/net/proxy"
 	"tailscale.com/client/local"
 	"tailscale.com/ipn"
@@ -33,7 +34,7 @@ type Node struct {
 	Address netip.Addr
 
 	// ns is where it runs, dir where its state, socket and log are.
-	ns  *Namespace
+	ns  *netns.Namespace
 	dir string
 	// binaries, userspace and caFile are as in Options; caFile is empty for the system's authorities.
 	binaries  Binaries
@@ -46,7 +47,7 @@ type Node struct {
 }
 
 // newNode describes a node; Start starts it.
-func newNode(name string, options Options, ns *Namespace, dir, caFile string) *Node {
+func newNode(name string, options Options, ns *netns.Namespace, dir, caFile string) *Node {
 	n := &Node{
 		Name: name, ns: ns, dir: dir, caFile: caFile,
 		binaries: options.Binaries, userspace: options.Userspace,
@@ -208,7 +209,7 @@ func (n *Node) waitForPeer(ctx context.Context, peer *Node) error {
 
 // command is the stock command line.
 func (n *Node) command(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := n.ns.command(ctx, n.binaries.Tailscale, append([]string{"--socket=" + n.socket()}, args...)...)
+	cmd := n.ns.Command(ctx, n.binaries.Tailscale, append([]string{"--socket=" + n.socket()}, args...)...)
 	cmd.Env = append(os.Environ(), n.env()...)
 	return cmd
 }
@@ -233,7 +234,7 @@ func (n *Node) socket() string { return filepath.Join(n.dir, "tailscaled.sock") 
 // namespaceDialer is the dialer that a SOCKS client uses to reach its proxy.
 type namespaceDialer struct {
 	ctx context.Context
-	ns  *Namespace
+	ns  *netns.Namespace
 }
 
 // Dial is proxy.Dialer.

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"ferry.invalid/lab/netns"
 )
 
 // stopGrace is how long a program may take to end after SIGTERM before it is killed.
@@ -34,14 +36,14 @@ type Process struct {
 
 // startProcess starts a program in a namespace. Output is appended to logPath, so that a restarted program
 // goes on in the same file. The program gets SIGTERM if this process dies first.
-func startProcess(ns *Namespace, logPath string, env []string, program string, args ...string) (*Process, error) {
+func startProcess(ns *netns.Namespace, logPath string, env []string, program string, args ...string) (*Process, error) {
 	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
 	p := &Process{name: filepath.Base(program) + " in " + ns.Name, logPath: logPath, done: make(chan struct{})}
-	p.cmd = ns.command(context.Background(), program, args...)
+	p.cmd = ns.Command(context.Background(), program, args...)
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}

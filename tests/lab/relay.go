@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"time"
 
+	"ferry.invalid/lab/netns"
 	"tailscale.com/tailcfg"
 )
 
@@ -32,7 +33,7 @@ type Relay struct {
 
 	// binary, ns and dir say what runs, where, and where its files are.
 	binary string
-	ns     *Namespace
+	ns     *netns.Namespace
 	dir    string
 	// certificate is how nodes trust it; caFile is the authority's certificate or empty.
 	certificate Certificate
@@ -58,7 +59,7 @@ type Counters struct {
 }
 
 // newRelay prepares a relay's folder; with an authority, also its certificate.
-func newRelay(binaries Binaries, certificate Certificate, ns *Namespace, dir string) (*Relay, error) {
+func newRelay(binaries Binaries, certificate Certificate, ns *netns.Namespace, dir string) (*Relay, error) {
 	r := &Relay{binary: binaries.Relay, ns: ns, dir: dir, certificate: certificate}
 	if err := os.MkdirAll(r.path("certs"), 0o700); err != nil {
 		return nil, err
@@ -152,7 +153,7 @@ func (r *Relay) Counters(ctx context.Context) (Counters, error) {
 }
 
 // StatusFrom is the HTTP status of a relay page as another host sees it.
-func (r *Relay) StatusFrom(ctx context.Context, ns *Namespace, page string) (int, error) {
+func (r *Relay) StatusFrom(ctx context.Context, ns *netns.Namespace, page string) (int, error) {
 	response, err := r.get(ctx, ns, nil, net.JoinHostPort(relayIPv4, "443"), page)
 	if err != nil {
 		return 0, err
@@ -169,7 +170,7 @@ func (r *Relay) listen() string {
 }
 
 // get makes one HTTPS request from a namespace, with the trust that nodes have.
-func (r *Relay) get(ctx context.Context, ns *Namespace, local *net.TCPAddr, address, page string) (*http.Response, error) {
+func (r *Relay) get(ctx context.Context, ns *netns.Namespace, local *net.TCPAddr, address, page string) (*http.Response, error) {
 	trust, err := r.trust()
 	if err != nil {
 		return nil, err

@@ -1,4 +1,5 @@
-package lab
+// Package netns makes network namespaces, runs programs and opens sockets in them, and removes them.
+package netns
 
 import (
 	"context"
@@ -16,9 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// namespacePrefix starts the name of every namespace and folder of every lab; the process id follows, so that a later run can tell
+// Prefix starts the name of every namespace and folder of every lab; the process id follows, so that a later run can tell
 // which ones nobody owns any more.
-const namespacePrefix = "ferrylab-"
+const Prefix = "ferrylab-"
 
 const (
 	// namespacesDir is where iproute2 keeps named namespaces.
@@ -33,9 +34,9 @@ type Namespace struct {
 	Name string
 }
 
-// newNamespace makes a namespace whose programs see the given hosts file, and whose name server is its own
+// New makes a namespace whose programs see the given hosts file, and whose name server is its own
 // loopback, where nobody answers: a name that is not in the hosts file does not resolve, at once.
-func newNamespace(name, hosts string) (*Namespace, error) {
+func New(name, hosts string) (*Namespace, error) {
 	ns := &Namespace{Name: name}
 	overlay := filepath.Join(overlaysDir, name)
 	if err := os.MkdirAll(overlay, 0o755); err != nil {
@@ -50,16 +51,16 @@ func newNamespace(name, hosts string) (*Namespace, error) {
 			return ns, err
 		}
 	}
-	if err := run("ip", "netns", "add", name); err != nil {
+	if err := RunProgram("ip", "netns", "add", name); err != nil {
 		return ns, err
 	}
-	return ns, ns.configure("link set lo up")
+	return ns, ns.Configure("link set lo up")
 }
 
 // Listen listens on TCP inside the namespace.
 func (ns *Namespace) Listen(address string) (net.Listener, error) {
 	var listener net.Listener
-	err := ns.inside(func() (err error) {
+	err := ns.Inside(func() (err error) {
 		listener, err = net.Listen("tcp", address)
 		return err
 	})
@@ -70,7 +71,7 @@ func (ns *Namespace) Listen(address string) (net.Listener, error) {
 // thread; local may be nil.
 func (ns *Namespace) Dial(ctx context.Context, local *net.TCPAddr, address string) (net.Conn, error) {
 	var conn net.Conn
-	err := ns.inside(func() (err error) {
+	err := ns.Inside(func() (err error) {
 		dialer := net.Dialer{}
 		if local != nil {
 			dialer.LocalAddr = local
@@ -81,26 +82,36 @@ func (ns *Namespace) Dial(ctx context.Context, local *net.TCPAddr, address strin
 	return conn, err
 }
 
-// command is a program to be run in the namespace. `ip netns exec` becomes that program, so its process id is
+// ListenUDP opens a UDP socket inside the namespace, unconnected and of both families.
+func (ns *Namespace) ListenUDP() (*net.UDPConn, error) {
+	var conn *net.UDPConn
+	err := ns.Inside(func() (err error) {
+		conn, err = net.ListenUDP("udp", nil)
+		return err
+	})
+	return conn, err
+}
+
+// Command is a program to be run in the namespace. `ip netns exec` becomes that program, so its process id is
 // the program's.
-func (ns *Namespace) command(ctx context.Context, name string, args ...string) *exec.Cmd {
+func (ns *Namespace) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, "ip", append([]string{"netns", "exec", ns.Name, name}, args...)...)
 }
 
-// run runs a program in the namespace to its end.
-func (ns *Namespace) run(name string, args ...string) error {
-	return runCommand(ns.command(context.Background(), name, args...))
+// Run runs a program in the namespace to its end.
+func (ns *Namespace) Run(name string, args ...string) error {
+	return RunCommand(ns.Command(context.Background(), name, args...))
 }
 
-// configure runs `ip` commands in the namespace, up to the first that fails.
-func (ns *Namespace) configure(commands ...string) error {
+// Configure runs `ip` commands in the namespace, up to the first that fails.
+func (ns *Namespace) Configure(commands ...string) error {
 	cmd := exec.Command("ip", "-netns", ns.Name, "-batch", "-")
 	cmd.Stdin = strings.NewReader(strings.Join(commands, "\n") + "\n")
-	return runCommand(cmd)
+	return RunCommand(cmd)
 }
 
-// inside calls f on a thread that is in the namespace: sockets made there stay there.
-func (ns *Namespace) inside(f func() error) error {
+// Inside calls f on a thread that is in the namespace: sockets made there stay there.
+func (ns *Namespace) Inside(f func() error) error {
 	runtime.LockOSThread()
 	home, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
@@ -128,11 +139,11 @@ func (ns *Namespace) inside(f func() error) error {
 	return result
 }
 
-// remove deletes the namespace and its files.
-func (ns *Namespace) remove() error {
+// Remove deletes the namespace and its files.
+func (ns *Namespace) Remove() error {
 	var errs []error
 	if _, err := os.Stat(filepath.Join(namespacesDir, ns.Name)); err == nil {
-		errs = append(errs, run("ip", "netns", "del", ns.Name))
+		errs = append(errs, RunProgram("ip", "netns", "del", ns.Name))
 	}
 	errs = append(errs, os.RemoveAll(filepath.Join(overlaysDir, ns.Name)))
 	return errors.Join(errs...)
@@ -147,7 +158,7 @@ func RemoveStale() error {
 			errs = append(errs, err)
 		}
 		for _, entry := range entries {
-			rest, ours := strings.CutPrefix(entry.Name(), namespacePrefix)
+			rest, ours := strings.CutPrefix(entry.Name(), Prefix)
 			owner, _, _ := strings.Cut(rest, "-")
 			pid, err := strconv.Atoi(owner)
 			if !ours || err != nil || syscall.Kill(pid, 0) == nil {
@@ -157,17 +168,17 @@ func RemoveStale() error {
 				errs = append(errs, os.RemoveAll(filepath.Join(dir, entry.Name())))
 				continue
 			}
-			errs = append(errs, (&Namespace{Name: entry.Name()}).remove())
+			errs = append(errs, (&Namespace{Name: entry.Name()}).Remove())
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// run runs a program on the host to its end.
-func run(name string, args ...string) error { return runCommand(exec.Command(name, args...)) }
+// RunProgram runs a program on the host to its end.
+func RunProgram(name string, args ...string) error { return RunCommand(exec.Command(name, args...)) }
 
-// runCommand runs a command to its end; the error holds what it printed.
-func runCommand(cmd *exec.Cmd) error {
+// RunCommand runs a command to its end; the error holds what it printed.
+func RunCommand(cmd *exec.Cmd) error {
 	output, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, strings.TrimSpace(string(output)))
