@@ -5,5 +5,5 @@
 // public test one (testcontrol), the nodes and the command line are built from the same Go module.
 //
 // Read in this order: lab.go (the whole), network.go (the wires), relay.go and node.go (the programs), flow.go
-// (the traffic), and lab_test.go (the rules).
+// (the traffic), and lab_test.go (the rules). Package netns makes the namespaces; package link and the program wire join two by a long wire.
 package lab
