@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -64,6 +65,8 @@ func Connect(near, far End, options Options) (*Link, error) {
 			return nil, errors.Join(fmt.Errorf("device %s in %s: %w", end.Device, end.Namespace.Name, err), l.release())
 		}
 	}
+	// The threads never let go of their places in Go's scheduler (call says why): these are beyond those of everybody else.
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + len(l.pumps))
 	for at, direction := range [2]Direction{options.There, options.Back} {
 		p := &pump{
 			from: l.ends[at], to: l.ends[1-at], line: NewLine(direction), cores: options.Cores,
@@ -83,6 +86,7 @@ func (l *Link) Close() (there, back Crossed, err error) {
 		return there, back, os.NewSyscallError("write eventfd", err)
 	}
 	l.running.Wait()
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) - len(l.pumps))
 	there, back = l.pumps[0].crossed(), l.pumps[1].crossed()
 	return there, back, errors.Join(l.failures[0], l.failures[1], l.release())
 }
