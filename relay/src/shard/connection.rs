@@ -32,6 +32,11 @@ const MESH_CONTROL_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// of its buffer of this size.
 const PROGRESS_BYTES: usize = 4 * 1024;
 
+/// How long a socket that refused bytes is left alone when more come for it. epoll is silent until a third of the send
+/// buffer is free and half of TCP_NOTSENT_LOWAT, while a write succeeds as soon as anything is. On a long wire that fills
+/// the buffer, a third of it stayed empty without asking: each announced write adds no more than may be unsent.
+const RETRY_EVERY: Duration = Duration::from_millis(1);
+
 /// Tokens for PeerGone(NotHere): three at once, one more each second (derp.md 8.6).
 const NOT_HERE_BURST: f32 = 3.0;
 
@@ -123,6 +128,20 @@ struct Blocked {
     since: Instant,
     /// Bytes taken since then.
     taken: usize,
+    /// When it last refused.
+    tried: Instant,
+}
+
+impl Blocked {
+    /// From now on.
+    const fn at(now: Instant) -> Self {
+        Self { since: now, taken: 0, tried: now }
+    }
+
+    /// Whether to ask it again for a packet that has just come.
+    fn may_take(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.tried) >= RETRY_EVERY
+    }
 }
 
 /// How a flush went.
@@ -210,6 +229,11 @@ impl Connection {
         self.blocked.is_some()
     }
 
+    /// Whether its socket may take bytes: it has not refused any, or that was a moment ago.
+    pub(crate) fn is_worth_a_write(&self, now: Instant) -> bool {
+        self.blocked.as_ref().is_none_or(|blocked| blocked.may_take(now))
+    }
+
     /// Whether the client has had its time to take what is pending.
     pub(crate) fn write_timed_out(&self, now: Instant, limit: Duration) -> bool {
         self.blocked.as_ref().is_some_and(|blocked| now.saturating_duration_since(blocked.since) > limit)
@@ -256,7 +280,7 @@ impl Connection {
             return Ok(Flushed::Clean);
         }
         self.pending.extend_from_slice(&out[written..]);
-        self.blocked = Some(Blocked { since: desk.now, taken: 0 });
+        self.blocked = Some(Blocked::at(desk.now));
         Ok(Flushed::Blocked)
     }
 
@@ -277,10 +301,11 @@ impl Connection {
             return Ok(true);
         }
         self.pending_written += written;
-        let blocked = self.blocked.get_or_insert(Blocked { since: now, taken: 0 });
+        let blocked = self.blocked.get_or_insert_with(|| Blocked::at(now));
+        blocked.tried = now;
         blocked.taken += written;
         if blocked.taken >= PROGRESS_BYTES {
-            *blocked = Blocked { since: now, taken: 0 };
+            *blocked = Blocked::at(now);
         }
         Ok(false)
     }
@@ -408,5 +433,22 @@ impl Connection {
     /// Leaves bytes of the WebSocket layer (pongs, a close) for the next flush.
     pub(crate) fn answer(&mut self, wire: &[u8]) {
         self.answers.extend_from_slice(wire);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_refused_is_asked_again_a_moment_later() {
+        let start = Instant::now();
+        let mut blocked = Blocked::at(start);
+        assert!(!blocked.may_take(start + RETRY_EVERY / 2));
+        assert!(blocked.may_take(start + RETRY_EVERY));
+        // Each refusal is a moment's peace, whatever was taken before.
+        blocked.tried = start + RETRY_EVERY;
+        assert!(!blocked.may_take(start + RETRY_EVERY));
+        assert!(blocked.may_take(start + 2 * RETRY_EVERY));
     }
 }

@@ -35,9 +35,9 @@ const QUEUED_BYTES_MAX: usize = 256 * 1024 * 1024;
 const SPARE_OUTBOXES_MAX: usize = 256;
 
 impl Desk {
-    /// Puts `connection` on the list of those to flush, unless it waits for its socket.
+    /// Puts `connection` on the list of those to flush, unless its socket has just refused bytes.
     pub(crate) fn mark(&mut self, connection: &mut Connection) {
-        if !connection.dirty && !connection.is_blocked() {
+        if !connection.dirty && connection.is_worth_a_write(self.now) {
             connection.dirty = true;
             self.dirty.push(connection.id.slot());
         }
