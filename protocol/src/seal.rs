@@ -2,10 +2,13 @@
 
 use std::fmt;
 
-use crypto_box::aead::AeadInPlace;
-use crypto_box::{PublicKey, SalsaBox, SecretKey, Tag};
+use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
+use crypto_secretbox::aead::AeadInPlace;
+use crypto_secretbox::{Key, KeyInit, Tag, XSalsa20Poly1305};
+use salsa20::cipher::consts::U10;
+use zeroize::Zeroize;
 
-use crate::key::NodePublicKey;
+use crate::key::{KEY_LEN, NodePublicKey};
 
 /// Bytes of a box's nonce.
 pub const NONCE_LEN: usize = 24;
@@ -18,11 +21,14 @@ pub const SEAL_OVERHEAD: usize = NONCE_LEN + TAG_LEN;
 ///
 /// Made by [`NodePrivateKey::shared`](crate::NodePrivateKey::shared); both ends get the same one.
 /// The scalar multiplication is paid there, once, and not for each message.
-pub struct SharedBox(SalsaBox);
+pub struct SharedBox(XSalsa20Poly1305);
 
 impl SharedBox {
-    pub(crate) fn new(secret: &SecretKey, peer: &NodePublicKey) -> Self {
-        Self(SalsaBox::new(&PublicKey::from_bytes(*peer.as_bytes()), secret))
+    pub(crate) fn new(private: &PrivateKey, peer: &NodePublicKey) -> Self {
+        let peer = UnparsedPublicKey::new(&X25519, peer.as_bytes());
+        let agreed = agree(private, peer, (), |point| Ok(secret_box(Key::from_slice(point))));
+        // Refused is nothing but the result of a point of low order, which is zero with any key, and which derper takes.
+        Self(agreed.unwrap_or_else(|()| secret_box(&[0; KEY_LEN].into())))
     }
 
     /// Nonce, tag and ciphertext of `plain`, in the order of libsodium's `crypto_box_easy` with the
@@ -53,6 +59,14 @@ impl fmt::Debug for SharedBox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SharedBox(..)")
     }
+}
+
+/// The cipher of the point that both ends have agreed on.
+fn secret_box(point: &Key) -> XSalsa20Poly1305 {
+    let mut key = salsa20::hsalsa::<U10>(point, &[0; 16].into());
+    let cipher = XSalsa20Poly1305::new(&key);
+    key.zeroize();
+    cipher
 }
 
 /// Why a box could not be opened.

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use crypto_box::SecretKey;
+use aws_lc_rs::agreement::{PrivateKey, X25519};
 use data_encoding::HEXLOWER;
 use zeroize::Zeroizing;
 
@@ -15,11 +16,12 @@ const PRIVATE_PREFIX: &str = "privkey:";
 
 /// A Curve25519 private key, wiped from memory when dropped and never shown by `Debug`.
 ///
-/// Text form is `privkey:` and 64 hex digits, as in derper's key file.
+/// Text form is `privkey:` and 64 hex digits, as in derper's key file. A clone shares what X25519 made of the key.
 #[derive(Clone)]
 pub struct NodePrivateKey {
     secret: Zeroizing<[u8; KEY_LEN]>,
-    // Kept: a relay shows it at every handshake, and computing it is a scalar multiplication.
+    // Kept: a relay uses both at every handshake, and making them is a scalar multiplication.
+    agreement: Arc<PrivateKey>,
     public: NodePublicKey,
 }
 
@@ -35,8 +37,15 @@ impl NodePrivateKey {
 
     /// The key with exactly these bytes; X25519 clamps a copy of them at each use.
     pub fn from_bytes(bytes: [u8; KEY_LEN]) -> Self {
-        let public = *SecretKey::from(bytes).public_key().as_bytes();
-        Self { secret: Zeroizing::new(bytes), public: NodePublicKey::from_bytes(public) }
+        let agreement =
+            PrivateKey::from_private_key(&X25519, &bytes).expect("any 32 bytes are a private key of X25519");
+        let public = agreement.compute_public_key().expect("every private key has a public one");
+        let public = public.as_ref().try_into().expect("a public key of X25519 has 32 bytes");
+        Self {
+            secret: Zeroizing::new(bytes),
+            agreement: Arc::new(agreement),
+            public: NodePublicKey::from_bytes(public),
+        }
     }
 
     /// Whether all bytes are zero: what a key file without the key would give.
@@ -61,7 +70,7 @@ impl NodePrivateKey {
         if peer.is_zero() {
             return Err(KeyError::Zero);
         }
-        Ok(SharedBox::new(&SecretKey::from(*self.secret), peer))
+        Ok(SharedBox::new(&self.agreement, peer))
     }
 }
 
@@ -118,10 +127,13 @@ mod tests {
     }
 
     #[test]
-    fn a_point_of_low_order_is_not_refused() {
+    fn a_point_of_low_order_makes_the_same_box_with_any_key() {
         let mut one = [0; 32];
         one[0] = 1;
-        let key = NodePrivateKey::from_bytes([0x42; 32]);
-        assert!(key.shared(&NodePublicKey::from_bytes(one)).is_ok());
+        let boxes = [0x42, 0x43].map(|byte| {
+            NodePrivateKey::from_bytes([byte; 32]).shared(&NodePublicKey::from_bytes(one)).unwrap()
+        });
+        let sealed = boxes[0].seal([9; 24], b"hello");
+        assert_eq!(boxes[1].open(&sealed).unwrap(), b"hello");
     }
 }
