@@ -29,6 +29,7 @@ mod connection;
 mod desk;
 mod lifecycle;
 mod reading;
+mod routes;
 mod routing;
 mod sealer;
 

@@ -9,11 +9,11 @@ use ferry_protocol::NodePublicKey;
 use ferry_protocol::frame::ClientFrameDecoder;
 use ferry_protocol::frame::encode_pong;
 use ferry_record::{RecordError, ServerSession};
-use hashbrown::HashMap;
 use mio::net::TcpStream;
 use tungstenite::protocol::frame::coding::CloseCode;
 
 use super::desk::Desk;
+use super::routes::Routes;
 use super::sealer::Sealer;
 use crate::metrics::{DropReason, End, TlsVersion, add};
 use crate::switch::ConnectionId;
@@ -87,8 +87,8 @@ pub(crate) struct Connection {
     pub(crate) partial_needed: usize,
     /// The beginning of a TLS record whose end has not come.
     pub(crate) sealed_rest: Vec<u8>,
-    /// Where this client's packets go. At most `ROUTES_MAX`, then forgotten and learned again.
-    pub(crate) routes: HashMap<NodePublicKey, Route>,
+    /// Where this client's packets go.
+    pub(crate) routes: Routes,
     not_here_tokens: f32,
     not_here_at: Instant,
     pub(crate) home: bool,
@@ -113,14 +113,6 @@ pub(crate) struct Connection {
     pub(crate) unread: bool,
     /// Ends once what is pending has gone out.
     pub(crate) closing: Option<End>,
-}
-
-/// A remembered route.
-#[derive(Debug)]
-pub(crate) struct Route {
-    pub(crate) entry: Arc<KeyEntry>,
-    /// The connection that will hear of our leaving.
-    pub(crate) told: ConnectionId,
 }
 
 #[derive(Debug)]
@@ -180,7 +172,7 @@ impl Connection {
             partial: Vec::new(),
             partial_needed: 0,
             sealed_rest: session.sealed,
-            routes: HashMap::new(),
+            routes: Routes::default(),
             not_here_tokens: NOT_HERE_BURST,
             not_here_at: now,
             home: false,

@@ -8,14 +8,13 @@ use ferry_protocol::frame::{encode_peer_gone, encode_peer_present};
 use ferry_protocol::{NodePublicKey, disco};
 use tracing::{debug, trace};
 
-use super::connection::{Connection, Route};
+use super::connection::Connection;
+use super::routes::Route;
 use super::{Message, Shard, Slot};
 use crate::metrics::{DropReason, End, PacketKind, add, sub};
 use crate::switch::ConnectionId;
 use crate::switch::packet::Packet;
 
-/// Routes one client may have remembered.
-const ROUTES_MAX: usize = 4_096;
 /// A NotePreferred this long after connecting means that the client moved (derp.md 8.8).
 const HOME_MOVE_AFTER: Duration = Duration::from_secs(5);
 
@@ -107,11 +106,8 @@ impl Shard {
         if to == ConnectionId::NONE {
             return None;
         }
-        if from.routes.len() >= ROUTES_MAX {
-            from.routes.clear();
-        }
         from.entry.talks_to(to);
-        from.routes.insert(*dst, Route { entry, told: to });
+        from.routes.insert(Route { entry, told: to });
         Some(to)
     }
 

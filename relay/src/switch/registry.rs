@@ -96,6 +96,10 @@ impl KeyEntry {
     pub(crate) fn talks_to(&self, receiver: ConnectionId) {
         let mut correspondents = lock(&self.correspondents);
         if correspondents.len() < CORRESPONDENTS_MAX {
+            if correspondents.is_empty() {
+                // Many keys never talk to a second one.
+                correspondents.reserve_exact(1);
+            }
             correspondents.push(receiver);
         }
     }
