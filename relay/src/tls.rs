@@ -55,25 +55,29 @@ pub(crate) struct TlsParts {
 }
 
 impl TlsStream {
-    /// Shakes hands as a server. On failure the alert that rustls chose is on its way to the peer.
+    /// Shakes hands as a server. On failure the alert that rustls chose is on its way to the peer. The handshake's last words,
+    /// which nobody may wait for (a session ticket), go out with what is written first, or before the stream waits for the peer.
     pub(crate) async fn accept(mut io: TcpStream, config: Arc<ServerConfig>) -> io::Result<Self> {
         let connection = UnbufferedServerConnection::new(config).map_err(io::Error::other)?;
         let mut handshake = ServerHandshake::new(connection);
         let mut incoming = Vec::new();
         let mut outgoing = Vec::new();
         loop {
-            let proceeded = handshake.proceed(&mut incoming, &mut outgoing);
-            let written = io.write_all(&outgoing).await;
-            // The alert says why; a peer that does not listen for it changes nothing.
-            let Proceeded { consumed, progress } =
-                proceeded.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-            written?;
-            outgoing.clear();
+            let Proceeded { consumed, progress } = match handshake.proceed(&mut incoming, &mut outgoing) {
+                Ok(proceeded) => proceeded,
+                Err(error) => {
+                    // The alert says why; a peer that does not listen for it changes nothing.
+                    let _ = io.write_all(&outgoing).await;
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+                }
+            };
             incoming.drain(..consumed);
-            match progress {
-                Progress::Done => break,
-                Progress::Waiting { .. } => read_on(&mut io, &mut incoming).await?,
+            if progress == Progress::Done {
+                break;
             }
+            io.write_all(&outgoing).await?;
+            outgoing.clear();
+            read_on(&mut io, &mut incoming).await?;
         }
         let alpn_h2 = handshake.connection().alpn_protocol() == Some(b"h2");
         let version = match handshake.connection().protocol_version() {
@@ -88,7 +92,7 @@ impl TlsStream {
             incoming,
             plain: Vec::new(),
             plain_read: 0,
-            outgoing: Vec::new(),
+            outgoing,
             outgoing_written: 0,
             closed: false,
             sent_close: false,
@@ -195,14 +199,14 @@ impl AsyncRead for TlsStream {
             if this.closed {
                 continue;
             }
-            let mut chunk = [0; HANDSHAKE_READ_BYTES];
-            let mut chunk = ReadBuf::new(&mut chunk);
-            ready!(Pin::new(&mut this.io).poll_read(cx, &mut chunk))?;
-            if chunk.filled().is_empty() {
+            // The peer may have to hear TLS itself before it goes on. If the socket is full the next write or flush sees to it.
+            let _ = this.poll_write_out(cx)?;
+            this.incoming.reserve(HANDSHAKE_READ_BYTES);
+            let read = std::pin::pin!(this.io.read_buf(&mut this.incoming)).poll(cx);
+            if ready!(read)? == 0 {
                 // Ended without close_notify: to HTTP and DERP, which frame their own messages, just the end.
                 this.closed = true;
             }
-            this.incoming.extend_from_slice(chunk.filled());
             debug_assert!(this.incoming.len() <= RECORD_BYTES_MAX + HANDSHAKE_BYTES_MAX);
         }
     }

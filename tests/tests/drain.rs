@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::io::ErrorKind;
+use std::io::Write;
 use std::net::{TcpStream, UdpSocket};
 use std::time::Duration;
 
@@ -26,9 +27,12 @@ fn a_relay_of_idle_clients_stops_long_before_its_grace() {
 
 #[test]
 fn a_relay_of_unfinished_connections_stops_long_before_its_grace() {
-    for mut relay in [TestRelay::plain(), TestRelay::tls()] {
+    // The kernel keeps those who have said nothing at all (TCP_DEFER_ACCEPT), and forgets them with the listener.
+    for (mut relay, first) in [(TestRelay::plain(), b"G"), (TestRelay::tls(), b"\x16")] {
         let mut silent: Vec<_> = (0..20).map(|_| Stream::tcp(&relay)).collect();
+        silent.iter_mut().for_each(|stream| stream.write_all(first).expect("a connection"));
         let mut half: Vec<_> = (0..5).map(|_| Stream::connect(&relay)).collect();
+        half.iter_mut().for_each(|stream| stream.write_all(b"G").expect("a connection"));
         let took = relay.stop(AMPLE);
         assert!(took < MARGIN, "{took:?}");
         for stream in silent.iter_mut().chain(&mut half) {

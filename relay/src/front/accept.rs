@@ -59,6 +59,7 @@ fn bind_one(addr: SocketAddr, options: &TcpOptions) -> io::Result<StdTcpListener
             socket.set_tcp_user_timeout(Some(timeout))?;
         }
         socket.set_tcp_notsent_lowat(UNSENT_BYTES_MAX)?;
+        crate::sys::defer_accept(&socket)?;
     }
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;

@@ -109,8 +109,6 @@ impl Shard {
         debug!(id = ?connection.id, ?end, "client gone");
         self.slots[slot].generation = self.slots[slot].generation.wrapping_add(1);
         self.free.push(slot);
-        // Closing the descriptor ends its registration; an error here has nothing to tell.
-        let _ = self.poll.registry().deregister(&mut connection.socket);
         connection.discard_outbox(&mut self.desk);
         let said_goodbye = connection.closing.is_some() && !matches!(end, End::WriteTimeout | End::Network);
 
@@ -137,6 +135,8 @@ impl Shard {
             && self.lingering.len() < LINGERING_MAX
             && connection.socket.shutdown(Shutdown::Write).is_ok()
         {
+            // Looked at now and then. All others' registrations end with their descriptors.
+            let _ = self.poll.registry().deregister(&mut connection.socket);
             self.lingering
                 .push(Lingering { socket: connection.socket, until: self.desk.now + LINGER_TIMEOUT });
         }
