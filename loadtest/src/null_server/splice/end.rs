@@ -160,27 +160,28 @@ impl End {
         let end = start + read;
         self.open(&mut input[..end], sealed)?;
         self.greet(input, sealed, key)?;
+        self.put(sealed)?;
         // Less than was asked for: the socket is empty, and more will be announced.
         Ok(if read < READ_BYTES && !self.ends { Read::Drained } else { Read::Unread })
     }
 
-    /// Opens records into `plain`; without TLS the bytes stay where they are.
+    /// Opens records into `plain`; without TLS the bytes stay where they are. What TLS itself says is left in `sealed`.
     fn open(&mut self, input: &mut [u8], sealed: &mut Vec<u8>) -> Result<(), Hangup> {
+        sealed.clear();
         let Some(tls) = &mut self.tls else {
             self.read = input.len();
             return Ok(());
         };
-        sealed.clear();
         let plain = &mut self.plain;
         let done = tls.open(input, sealed, |opened| {
             plain.extend_from_slice(opened);
             Ok(())
         })?;
         self.records.extend_from_slice(&input[done..]);
-        self.put(sealed)
+        Ok(())
     }
 
-    /// Answers what there is of a greeting.
+    /// Answers what there is of a greeting, behind what is in `sealed`.
     fn greet(&mut self, input: &[u8], sealed: &mut Vec<u8>, key: &NodePrivateKey) -> Result<(), Hangup> {
         if self.key().is_some() {
             return Ok(());
@@ -211,7 +212,13 @@ impl End {
             self.plain.drain(..len);
             self.stage = Stage::Moving { key: client.key, is_new: true, receiver: None };
         }
-        self.send(&answer, sealed)
+        match &mut self.tls {
+            Some(tls) => tls.seal(&answer, sealed),
+            None => {
+                sealed.extend_from_slice(&answer);
+                Ok(())
+            }
+        }
     }
 
     /// Hands on the whole frames that there are, patched, in runs to one receiver: to `deliver`, with where the last run went, which
