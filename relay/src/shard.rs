@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use ferry_protocol::NodePublicKey;
 use ferry_record::RECORD_BYTES_MAX;
-use mio::{Events, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Token, Waker};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tracing::debug;
@@ -312,8 +312,23 @@ impl Shard {
             Ok(Flushed::Blocked) => {
                 self.blocked.push(slot);
                 self.blocked_check_at.get_or_insert(self.desk.now + BLOCKED_CHECK_EVERY);
+                self.watch_for_room(slot);
             }
             Err(end) => self.close(slot, end),
+        }
+    }
+
+    /// Has the socket of a blocked client announce room. Most clients never block: asked for from the start, that would be a turn
+    /// for nothing as each of them comes.
+    fn watch_for_room(&mut self, slot: usize) {
+        let Some(connection) = &mut self.slots[slot].connection else { return };
+        if connection.watched_for_room {
+            return;
+        }
+        connection.watched_for_room = true;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if self.poll.registry().reregister(&mut connection.socket, Token(slot), interest).is_err() {
+            self.close(slot, End::Network);
         }
     }
 

@@ -25,6 +25,9 @@ const HANDSHAKE_BYTES_MAX: usize = 64 * 1024;
 /// a request and the first frames behind it.
 const HANDSHAKE_READ_BYTES: usize = 4 * 1024;
 
+/// Sealed bytes that may wait for a full socket before more are taken.
+const OUTGOING_BYTES: usize = 16 * 1024;
+
 /// A TLS connection as a byte stream, after its handshake.
 #[derive(Debug)]
 pub(crate) struct TlsStream {
@@ -37,7 +40,7 @@ pub(crate) struct TlsStream {
     /// Opened and not yet read.
     plain: Vec<u8>,
     plain_read: usize,
-    /// Sealed and not yet written; at most one write's worth.
+    /// Sealed and not yet written; less than [`OUTGOING_BYTES`], and one record.
     outgoing: Vec<u8>,
     outgoing_written: usize,
     closed: bool,
@@ -214,7 +217,10 @@ impl AsyncRead for TlsStream {
 
 impl AsyncWrite for TlsStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        ready!(self.poll_write_out(cx))?;
+        // What waits goes out with this, in one system call, unless it is the peer that lets it wait.
+        if self.outgoing.len() - self.outgoing_written >= OUTGOING_BYTES {
+            ready!(self.poll_write_out(cx))?;
+        }
         let this = &mut *self;
         let len = bytes.len().min(PLAINTEXT_BYTES_MAX);
         let record = this.session.begin(&mut this.outgoing);

@@ -105,6 +105,8 @@ pub(crate) struct Connection {
     /// Sealed bytes that the socket would not take yet.
     pending: Vec<u8>,
     pending_written: usize,
+    /// Room in the socket is announced, too: it has refused bytes before.
+    pub(crate) watched_for_room: bool,
     /// When the socket last took [`PROGRESS_BYTES`], while it refuses more.
     blocked: Option<Blocked>,
     /// On the list of those with something to write.
@@ -182,6 +184,7 @@ impl Connection {
             pong: None,
             pending: Vec::new(),
             pending_written: 0,
+            watched_for_room: false,
             blocked: None,
             dirty: false,
             unread: false,

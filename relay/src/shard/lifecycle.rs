@@ -70,8 +70,8 @@ impl Shard {
         add(&counters.current_notideal_connections, u64::from(connection.not_ideal));
         add(&counters.total_dup_client_conns, u64::from(registered.duplicate));
 
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let listening = self.poll.registry().register(&mut connection.socket, Token(slot), interest);
+        let readable = Interest::READABLE;
+        let listening = self.poll.registry().register(&mut connection.socket, Token(slot), readable);
         self.keep_alives.push(Reverse((self.desk.now + keep_alive_every, id)));
         self.sample_at.get_or_insert(self.desk.now + Duration::from_secs(1));
         self.desk.mark(&mut connection);
