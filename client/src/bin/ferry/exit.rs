@@ -1,0 +1,12 @@
+//! Exit codes.
+
+/// All went well: nothing wrong, nothing changed.
+pub(crate) const DONE: u8 = 0;
+/// Something is wrong with the map.
+pub(crate) const FOUND: u8 = 1;
+/// Two maps differ.
+pub(crate) const CHANGED: u8 = 1;
+/// The last good map stands in for the one that was given.
+pub(crate) const STOOD_IN: u8 = 1;
+/// Wrong usage, or a file that cannot be read or written.
+pub(crate) const UNUSABLE: u8 = 2;

@@ -1,0 +1,41 @@
+//! `ferry`: the client's tools in the hand. So far: what a DERP map says, what is wrong with it, and what changed.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::indexing_slicing))]
+
+mod cli;
+mod exit;
+mod last_good;
+mod map;
+mod output;
+mod source;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command, MapCommand};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(message) => {
+            // A closed pipe at the other end is no reason to fail.
+            let _ = message.print();
+            return ExitCode::from(u8::try_from(message.exit_code()).unwrap_or(exit::UNUSABLE));
+        }
+    };
+    let Command::Map { command } = &cli.command;
+    let done = match command {
+        MapCommand::Lint(flags) => map::lint::run(flags),
+        MapCommand::Show(flags) => map::show::run(flags),
+        MapCommand::Diff(flags) => map::diff::run(flags),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            output::complain(format_args!("{error:#}"));
+            ExitCode::from(exit::UNUSABLE)
+        }
+    }
+}
