@@ -122,7 +122,11 @@ const MAPS: [(&str, Code, &str); 8] = [
         "region 900",
     ),
     (r#"{"Regions":{"900":{"Nodes":[{"HostName":"a"}],"NoMeasureNoHome":true}}}"#, Code::NoHome, "map"),
-    (r#"{"Regions":{"900":{"Nodes":[{"HostName":"a"}]}}}"#, Code::SingleNode, "map"),
+    (
+        r#"{"Regions":{"900":{"Nodes":[{"HostName":"a"}]},"901":{"Nodes":[{"HostName":"b"}]}}}"#,
+        Code::SingleNode,
+        "map",
+    ),
     (r#"{"Regions":{"900":{"Nodes":[{"HostName":"a","STUNPort":-1}]}}}"#, Code::NoStun, "map"),
     (
         r#"{"Regions":{"900":{"Nodes":[{"HostName":"a","STUNPort":-1}]},"901":{"Nodes":[{"HostName":"b"}]}}}"#,

@@ -51,22 +51,22 @@ fn spares(roles: &[RegionRole], findings: &mut Findings) {
             format!("only region {} may be home: while it is down, nobody is reached by relay", only.region),
             "add a second region on another machine, better with another provider",
         );
+        return;
     }
     let relays = |role: &RegionRole| role.nodes.iter().filter(|node| node.derp_port.is_some()).count();
     let single: Vec<_> =
         homes.iter().filter(|role| relays(role) == 1).map(|role| role.region.to_string()).collect();
-    if !single.is_empty() {
-        findings.add(
-            Code::SingleNode,
-            &Place::MAP,
-            format!(
-                "{} with a single relay: while it is down, clients at home there move elsewhere (regions {})",
-                if single.len() == 1 { "a region" } else { "regions" },
-                some_of(&single)
-            ),
-            "a second relay in a region helps only if the two are meshed; a second region needs no mesh",
-        );
-    }
+    let have = match single.as_slice() {
+        [] => return,
+        [only] => format!("region {only} has"),
+        _ => format!("regions {} have", some_of(&single)),
+    };
+    findings.add(
+        Code::SingleNode,
+        &Place::MAP,
+        format!("{have} a single relay: while it is down, clients at home there are not reached by relay until they have moved"),
+        "nothing needs to be done; a second relay in a region helps only if the two are meshed",
+    );
 }
 
 fn stun(roles: &[RegionRole], findings: &mut Findings) {
