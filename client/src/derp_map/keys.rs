@@ -23,6 +23,14 @@ pub(super) struct Keys {
     pub(super) has_regions: bool,
 }
 
+impl Keys {
+    /// Of several `Regions` the last counts.
+    fn start_regions(&mut self, has_regions: bool) {
+        self.has_regions = has_regions;
+        self.null_regions.clear();
+    }
+}
+
 /// Looks at every name in a text that reads as a map.
 pub(super) fn walk(json: &[u8]) -> Result<Keys, serde_json::Error> {
     let text = String::from_utf8_lossy(json);
@@ -168,6 +176,9 @@ impl<'de> Visitor<'de> for Walk<'_> {
     }
 
     fn visit_unit<E>(self) -> Result<(), E> {
+        if self.shape == Shape::Regions {
+            self.keys.start_regions(false);
+        }
         if self.shape == Shape::Region {
             self.keys.null_regions.extend(self.place.region);
         }
@@ -195,7 +206,9 @@ impl<'de> Visitor<'de> for Walk<'_> {
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
         let first = self.keys.findings.len();
-        self.keys.has_regions |= self.shape == Shape::Regions;
+        if self.shape == Shape::Regions {
+            self.keys.start_regions(true);
+        }
         let mut seen = BTreeSet::new();
         while let Some(name) = map.next_key::<String>()? {
             // A repeated region counts as the last of them.
@@ -340,6 +353,14 @@ mod tests {
         assert_eq!(keys.findings.len(), 1);
         let keys = walk(br#"{"Regions":{"1":{},"1":null}}"#).unwrap();
         assert_eq!(keys.null_regions, [RegionId(1)].into());
+    }
+
+    #[test]
+    fn of_regions_that_come_twice_the_last_count() {
+        let keys = walk(br#"{"Regions":{"1":null},"regions":{"2":null}}"#).unwrap();
+        assert_eq!((keys.has_regions, keys.null_regions), (true, [RegionId(2)].into()));
+        let keys = walk(br#"{"Regions":{"1":null},"Regions":null}"#).unwrap();
+        assert!(!keys.has_regions && keys.null_regions.is_empty());
     }
 
     #[test]
