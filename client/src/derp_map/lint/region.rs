@@ -43,7 +43,8 @@ fn number(role: &RegionRole, region: &Region, place: &Place, findings: &mut Find
         findings.add(
             Code::RegionIdNotOwn,
             place,
-            format!("{id} is a number of Tailscale's: when it gets a region of its own there, yours is taken for it"),
+            format!("{id} is not one of 900 to 999, which Tailscale leaves to others: laid over the default map, the region takes \
+                the place of Tailscale's {id}, now or when there is one"),
             "use a number from 900 to 999",
         );
     }
