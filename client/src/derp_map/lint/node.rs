@@ -26,7 +26,10 @@ pub(super) fn check(
         findings.add(
             Code::NodeRegionMismatch,
             place,
-            format!("RegionID is {}, but the node stands in region {region}: what is measured here counts for the other", node.region_id),
+            format!(
+                "RegionID is {}, but the node stands in region {region}: what is measured here counts for the other",
+                node.region_id
+            ),
             format!("write \"RegionID\": {region}"),
         );
     }
@@ -239,7 +242,10 @@ fn leftovers(node: &Node, place: &Place, findings: &mut Findings) {
         findings.add(
             Code::StunTestIp,
             place,
-            format!("STUNTestIP is {:?}: STUN is asked there and not at the relay, so what is measured is not the relay", node.stun_test_ip),
+            format!(
+                "STUNTestIP is {:?}: STUN is asked there and not at the relay, so what is measured is not the relay",
+                node.stun_test_ip
+            ),
             "remove it",
         );
     }

@@ -43,8 +43,10 @@ fn number(role: &RegionRole, region: &Region, place: &Place, findings: &mut Find
         findings.add(
             Code::RegionIdNotOwn,
             place,
-            format!("{id} is not one of 900 to 999, which Tailscale leaves to others: laid over the default map, the region takes \
-                the place of Tailscale's {id}, now or when there is one"),
+            format!(
+                "{id} is not one of 900 to 999, which Tailscale leaves to others: laid over the default map, the region \
+                 takes the place of Tailscale's {id}, now or when there is one"
+            ),
             "use a number from 900 to 999",
         );
     }
