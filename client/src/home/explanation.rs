@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use ferry_protocol::derp_map::RegionId;
+use serde::Serialize;
 
 use super::comparison::Comparison;
 use super::regions::{Permission, Region};
@@ -11,7 +12,7 @@ use super::search::Why;
 use super::selector::HomeSelector;
 
 /// Why home is where it is, or why it moves. Shown, it is a sentence or two for people.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Explanation {
     /// What was decided.
     pub decision: Decision,
@@ -24,7 +25,8 @@ pub struct Explanation {
 }
 
 /// What was decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Decision {
     /// There is no home yet.
     Searches,
@@ -35,7 +37,7 @@ pub enum Decision {
 }
 
 /// How a region stood when it was decided.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Standing {
     /// The region's number.
     pub region: RegionId,
@@ -52,7 +54,8 @@ pub struct Standing {
 }
 
 /// Why it was decided. Gains are in milliseconds and compare medians times scores.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Reason {
     /// There is no map with a region that may be home.
     NoRegion,

@@ -241,3 +241,29 @@ fn a_move_says_why() {
         "Home moves from Frankfurt to Amsterdam (30 ms): it was 60 ms faster in two full measurements in a row."
     );
 }
+
+#[test]
+fn a_machine_reads_the_same() {
+    let mut world = named();
+    world.tell(Input::NetworkChanged);
+    world.report(true, &[(1, 23), (2, 19)]);
+    let standing = |region: i64, name: &str, ms: f64, connected: bool| {
+        serde_json::json!({
+            "region": region, "name": name, "best_ms": ms, "median_ms": ms, "score": 1.0, "connected": connected,
+        })
+    };
+    assert_eq!(
+        serde_json::to_value(world.explanation()).unwrap(),
+        serde_json::json!({
+            "decision": "stays",
+            "reason": { "kind": "small_gain", "gain_ms": 4.0 },
+            "home": standing(1, "Frankfurt", 23.0, true),
+            "other": standing(2, "Amsterdam", 19.0, false),
+        })
+    );
+    let searching = serde_json::to_value(World::new(&map(0)).explanation()).unwrap();
+    assert_eq!(
+        searching,
+        serde_json::json!({ "decision": "searches", "reason": { "kind": "no_region" }, "home": null, "other": null })
+    );
+}
