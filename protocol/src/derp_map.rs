@@ -38,6 +38,11 @@ impl DerpMap {
         go_json::from_slice(json)
     }
 
+    /// What each region's latency is multiplied by, where the map says so; None if it leaves that as it was.
+    pub fn region_scores(&self) -> Option<&BTreeMap<RegionId, f64>> {
+        self.home_params.as_ref()?.region_score.as_ref()
+    }
+
     /// Compact JSON.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("texts and numbers always serialize")

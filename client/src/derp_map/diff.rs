@@ -1,6 +1,6 @@
 //! What differs between two maps, and what it means for where clients are at home.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use ferry_protocol::derp_map::{DerpMap, Node, Region, RegionId};
@@ -178,7 +178,7 @@ fn region_fields(region: &Region) -> [(&'static str, String); 7] {
 
 /// The regions that have a score.
 fn scored(map: &DerpMap) -> impl Iterator<Item = &RegionId> {
-    map.home_params.iter().flat_map(|params| &params.region_score).flat_map(BTreeMap::keys)
+    map.region_scores().into_iter().flat_map(BTreeMap::keys)
 }
 
 fn scores(id: RegionId, old: &DerpMap, new: &DerpMap, changes: &mut Vec<Change>) {
@@ -191,8 +191,7 @@ fn scores(id: RegionId, old: &DerpMap, new: &DerpMap, changes: &mut Vec<Change>)
 
 /// The score as written; empty without one.
 fn score_text(map: &DerpMap, id: RegionId) -> String {
-    let scores = map.home_params.as_ref().and_then(|params| params.region_score.as_ref());
-    scores.and_then(|scores| scores.get(&id)).map(f64::to_string).unwrap_or_default()
+    map.region_scores().and_then(|scores| scores.get(&id)).map(f64::to_string).unwrap_or_default()
 }
 
 /// A node and its region, by its name, and by how many have had that name before.
@@ -275,16 +274,18 @@ fn order(id: RegionId, old: Option<&Region>, new: Option<&Region>, changes: &mut
     }
 }
 
+fn by_region(roles: &[RegionRole]) -> BTreeMap<RegionId, &RegionRole> {
+    roles.iter().map(|role| (role.region, role)).collect()
+}
+
 /// What comes of it for where clients are at home.
 fn homes(old: &[RegionRole], new: &[RegionRole], changes: &mut Vec<Change>) {
-    let of = |roles: &[RegionRole], id| roles.iter().find(|role| role.region == id).cloned();
-    let mut ids: Vec<_> = old.iter().chain(new).map(|role| role.region).collect();
-    ids.sort_unstable();
-    ids.dedup();
+    let (old, new) = (by_region(old), by_region(new));
+    let ids: BTreeSet<_> = old.keys().chain(new.keys()).copied().collect();
     for id in ids {
-        let (was, is) = (of(old, id), of(new, id));
-        let was_home = was.as_ref().filter(|role| role.not_home.is_none());
-        let is_home = is.as_ref().filter(|role| role.not_home.is_none());
+        let (was, is) = (old.get(&id), new.get(&id));
+        let was_home = was.filter(|role| role.not_home.is_none());
+        let is_home = is.filter(|role| role.not_home.is_none());
         let (kind, text) = match (was_home, is_home) {
             (Some(_), None) => {
                 let because = is

@@ -9,7 +9,7 @@ use ferry_protocol::derp_map::DerpMap;
 
 use super::finding::{Code, Finding, Place};
 use super::merge::MapUpdate;
-use super::{keys, roles};
+use super::roles;
 
 /// What a map is meant for, which decides what is wrong with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,8 +41,7 @@ impl Linted {
 ///
 /// Names that no client knows, or that come twice, are only found here: the types do not keep them.
 pub fn lint_json(json: &[u8], over: Option<&DerpMap>, expectations: Expectations) -> Linted {
-    let read = MapUpdate::from_json(json).and_then(|update| Ok((update, keys::walk(json)?)));
-    let (update, keys) = match read {
+    let (update, mut findings) = match MapUpdate::with_findings(json) {
         Ok(read) => read,
         Err(error) => {
             let why = format!("no client reads this as a map: {error}");
@@ -53,7 +52,6 @@ pub fn lint_json(json: &[u8], over: Option<&DerpMap>, expectations: Expectations
         }
     };
     let map = over.map_or_else(|| update.map.clone(), |defaults| update.over(defaults));
-    let mut findings = keys.findings;
     findings.extend(lint(&map, expectations));
     findings.sort_by_key(|finding| finding.severity);
     Linted { map: Some(map), findings }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use ferry_protocol::derp_map::{DerpMap, HomeParams, RegionId};
 
-use super::keys;
+use super::finding::Finding;
+use super::keys::{self, Keys};
 
 /// A map as a change of another, with what a [`DerpMap`] alone does not keep: which regions are `null`, and whether
 /// there are regions at all.
@@ -21,9 +22,14 @@ pub struct MapUpdate {
 impl MapUpdate {
     /// The change in a JSON text.
     pub fn from_json(json: &[u8]) -> Result<Self, serde_json::Error> {
+        Self::with_findings(json).map(|(update, _)| update)
+    }
+
+    /// The same, and what is wrong with the names in the text.
+    pub(super) fn with_findings(json: &[u8]) -> Result<(Self, Vec<Finding>), serde_json::Error> {
         let map = DerpMap::from_json(json)?;
-        let keys = keys::walk(json)?;
-        Ok(Self { map, removed: keys.null_regions, has_regions: keys.has_regions })
+        let Keys { findings, null_regions, has_regions } = keys::walk(json)?;
+        Ok((Self { map, removed: null_regions, has_regions }, findings))
     }
 
     /// A tailnet's own map over the defaults, as a control plane joins them.
@@ -61,7 +67,7 @@ impl MapUpdate {
 
     fn home_params_after(&self, previous: &DerpMap) -> Option<HomeParams> {
         let Some(params) = &self.map.home_params else { return previous.home_params.clone() };
-        let previous = || previous.home_params.as_ref().and_then(|params| params.region_score.clone());
+        let previous = || previous.region_scores().cloned();
         Some(HomeParams { region_score: params.region_score.clone().or_else(previous) })
     }
 }

@@ -264,8 +264,7 @@ fn parse_pin(digits: &str) -> Result<[u8; 32], PinError> {
 /// What a region's latency is multiplied by: below 1 it is preferred. Without a score it is 1, and a score that is not
 /// above 0 is ignored (`addReportHistoryAndSetPreferredDERP`).
 pub fn region_score(map: &DerpMap, region: RegionId) -> f64 {
-    let scores = map.home_params.as_ref().and_then(|params| params.region_score.as_ref());
-    let score = scores.and_then(|scores| scores.get(&region)).copied();
+    let score = map.region_scores().and_then(|scores| scores.get(&region)).copied();
     score.filter(|score| *score > 0.0).unwrap_or(1.0)
 }
 

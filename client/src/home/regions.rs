@@ -73,7 +73,7 @@ pub(super) struct Deaths {
 impl Regions {
     /// Takes over a map. What is not in it is forgotten, but for the home.
     pub(super) fn update(&mut self, map: &DerpMap, home: Option<RegionId>) {
-        if let Some(scores) = map.home_params.as_ref().and_then(|params| params.region_score.as_ref()) {
+        if let Some(scores) = map.region_scores() {
             let sound = scores.iter().filter(|(_, score)| score.is_finite() && **score > 0.0);
             self.scores = sound.take(REGIONS_MAX).map(|(id, score)| (*id, *score)).collect();
         }
