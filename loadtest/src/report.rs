@@ -22,7 +22,7 @@ use crate::metric::{Figure, Metric};
 use crate::outcome::Outcome;
 use crate::process::Reading;
 use crate::statistics::Estimate;
-use crate::validity::Doubt;
+use crate::validity::{Doubt, Standing};
 
 pub use record::{FLOWS_MOST, Flow, RunRecord};
 pub use series::{STEPS_MOST, Series, Step, UnevenColumns};
@@ -232,6 +232,15 @@ impl Summary {
     /// What the rounds say of `metric`.
     pub fn estimate(&self, metric: Metric) -> Option<&Estimate> {
         self.estimates.iter().find(|(of, _)| *of == metric).map(|(_, estimate)| estimate)
+    }
+
+    /// What that is worth: as it says, or only a bound.
+    pub fn standing(&self, metric: Metric) -> Standing {
+        match (self.at_least.contains(&metric), self.at_most.contains(&metric)) {
+            (true, _) => Standing::AtLeast,
+            (false, true) => Standing::AtMost,
+            (false, false) => Standing::Counts,
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use crate::comparison::Row;
 use crate::metric::Metric;
 use crate::report::{Comparison, Section, Summary, ThresholdResult};
 use crate::scenario::Threshold;
+use crate::validity::Standing;
 
 /// What became of each threshold. A figure is the median of the rounds that count; one that is missing holds no bound, nor does a
 /// ratio to one that is only a bound itself. `earlier` sections have the figures of the workloads that thresholds name.
@@ -32,9 +33,12 @@ pub fn judge(
         .collect()
 }
 
+fn summary_of<'a>(server: &str, summaries: &'a [Summary]) -> Option<&'a Summary> {
+    summaries.iter().find(|summary| summary.subject == server)
+}
+
 fn median(server: &str, metric: Metric, summaries: &[Summary]) -> Option<f64> {
-    let summary = summaries.iter().find(|summary| summary.subject == server)?;
-    Some(summary.estimate(metric)?.median)
+    Some(summary_of(server, summaries)?.estimate(metric)?.median)
 }
 
 /// The ratio of two medians: to another server's, to that of another workload, or both.
@@ -45,12 +49,12 @@ fn ratio_to_other(threshold: &Threshold, summaries: &[Summary], earlier: &[Secti
         None => summaries,
     };
     let own = median(server, *metric, summaries)?;
-    let other = to_server.as_ref().unwrap_or(server);
-    let is_bound = others.iter().any(|summary| {
-        summary.subject == *other && (is_at_least(summary, *metric) || is_at_most(summary, *metric))
-    });
-    let other = median(other, *metric, others)?;
-    (other > 0.0 && !is_bound).then(|| own / other)
+    let other = summary_of(to_server.as_ref().unwrap_or(server), others)?;
+    if other.standing(*metric) != Standing::Counts {
+        return None;
+    }
+    let other = other.estimate(*metric)?.median;
+    (other > 0.0).then(|| own / other)
 }
 
 fn ratio(threshold: &Threshold, comparisons: &[Comparison]) -> Option<f64> {
@@ -67,21 +71,12 @@ fn as_good_as_equal(row: &Row) -> Option<f64> {
 
 /// Whether a value is within the bounds, whatever the figure may be where it is only a bound itself.
 fn is_within(threshold: &Threshold, value: f64, summaries: &[Summary]) -> bool {
-    let own = summaries.iter().find(|summary| summary.subject == threshold.server);
-    let may_be_more = own.is_some_and(|summary| is_at_least(summary, threshold.metric));
-    let may_be_less = own.is_some_and(|summary| is_at_most(summary, threshold.metric));
+    let standing = summary_of(&threshold.server, summaries).map(|summary| summary.standing(threshold.metric));
+    let may_be_more = standing == Some(Standing::AtLeast);
     // No figure with a bound is below 0.
-    let surely_least = if may_be_less { 0.0 } else { value };
+    let surely_least = if standing == Some(Standing::AtMost) { 0.0 } else { value };
     threshold.most.is_none_or(|most| value <= most && !may_be_more)
         && threshold.least.is_none_or(|least| surely_least >= least)
-}
-
-fn is_at_least(summary: &Summary, metric: Metric) -> bool {
-    summary.at_least.contains(&metric)
-}
-
-fn is_at_most(summary: &Summary, metric: Metric) -> bool {
-    summary.at_most.contains(&metric)
 }
 
 /// `ferry: latency p99 at most 5.00 ms`.

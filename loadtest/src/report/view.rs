@@ -4,7 +4,7 @@ use crate::comparison::{Row, Verdict};
 use crate::knee::Knee;
 use crate::metric::{Better, Metric};
 use crate::statistics::Estimate;
-use crate::validity::Doubt;
+use crate::validity::{Doubt, Standing};
 
 use super::{Report, Section};
 
@@ -127,10 +127,10 @@ impl<'a> Table<'a> {
         metrics.dedup();
         let value = |name: &str, metric| {
             let summary = section.summary(name)?;
-            let bound = match () {
-                () if summary.at_least.contains(&metric) => "≥ ",
-                () if summary.at_most.contains(&metric) => "≤ ",
-                () => "",
+            let bound = match summary.standing(metric) {
+                Standing::AtLeast => "≥ ",
+                Standing::AtMost => "≤ ",
+                Standing::Counts | Standing::Spoilt => "",
             };
             Some(Value { estimate: summary.estimate(metric)?, bound })
         };
