@@ -35,6 +35,7 @@ pub mod sizes;
 pub mod statistics;
 pub mod stun;
 pub mod summary;
+pub mod surely;
 pub mod thresholds;
 pub mod validity;
 pub mod workload;

@@ -22,6 +22,7 @@ use crate::metric::{Figure, Metric};
 use crate::outcome::Outcome;
 use crate::process::Reading;
 use crate::statistics::Estimate;
+use crate::surely::Surely;
 use crate::validity::{Doubt, Standing};
 
 pub use record::{FLOWS_MOST, Flow, RunRecord};
@@ -149,6 +150,9 @@ pub struct ThresholdResult {
     pub bound: String,
     /// The figure; None if there is none.
     pub value: Option<f64>,
+    /// Where the truth lies, if the figure is not it in any case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub surely: Option<Surely>,
     /// It held. A figure that is missing never does.
     pub held: bool,
 }

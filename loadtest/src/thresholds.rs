@@ -1,82 +1,77 @@
 //! Bounds on figures, and whether they held.
 
-use crate::comparison::Row;
 use crate::metric::Metric;
-use crate::report::{Comparison, Section, Summary, ThresholdResult};
+use crate::report::{Run, Section, ThresholdResult};
 use crate::scenario::Threshold;
-use crate::validity::Standing;
+use crate::surely::Surely;
 
-/// What became of each threshold. A figure is the median of the rounds that count; one that is missing holds no bound, nor does a
-/// ratio to one that is only a bound itself. `earlier` sections have the figures of the workloads that thresholds name.
+/// What became of each threshold: of a workload's `runs`, beside the `baseline`'s and those of `earlier` workloads.
+///
+/// A figure is the median of the rounds that count, a ratio that of two medians. Where a round's figure is only a bound, the
+/// threshold holds if it does so wherever the truth lies. What is missing holds nothing.
 pub fn judge(
     thresholds: &[Threshold],
-    summaries: &[Summary],
-    comparisons: &[Comparison],
+    runs: &[Run],
+    baseline: &str,
     earlier: &[Section],
 ) -> Vec<ThresholdResult> {
     thresholds
         .iter()
         .map(|threshold| {
-            let value = if threshold.ratio {
-                ratio(threshold, comparisons)
-            } else if threshold.to_server.is_some() || threshold.to_workload.is_some() {
-                ratio_to_other(threshold, summaries, earlier)
-            } else {
-                median(&threshold.server, threshold.metric, summaries)
-            };
+            let found = find(threshold, runs, baseline, earlier);
             ThresholdResult {
                 bound: describe(threshold),
-                value,
-                held: value.is_some_and(|value| is_within(threshold, value, summaries)),
+                value: found.map(|found| found.measured),
+                surely: found.and_then(Surely::doubtful),
+                held: found.is_some_and(|found| is_within(threshold, found)),
             }
         })
         .collect()
 }
 
-fn summary_of<'a>(server: &str, summaries: &'a [Summary]) -> Option<&'a Summary> {
-    summaries.iter().find(|summary| summary.subject == server)
-}
-
-fn median(server: &str, metric: Metric, summaries: &[Summary]) -> Option<f64> {
-    Some(summary_of(server, summaries)?.estimate(metric)?.median)
-}
-
-/// The ratio of two medians: to another server's, to that of another workload, or both.
-fn ratio_to_other(threshold: &Threshold, summaries: &[Summary], earlier: &[Section]) -> Option<f64> {
+fn find(threshold: &Threshold, runs: &[Run], baseline: &str, earlier: &[Section]) -> Option<Surely> {
     let Threshold { server, metric, to_server, to_workload, .. } = threshold;
-    let others = match to_workload {
-        Some(name) => &earlier.iter().find(|section| section.name == *name)?.summaries,
-        None => summaries,
-    };
-    let own = median(server, *metric, summaries)?;
-    let other = summary_of(to_server.as_ref().unwrap_or(server), others)?;
-    if other.standing(*metric) != Standing::Counts {
-        return None;
+    if threshold.ratio {
+        return ratio_of_pairs(server, baseline, *metric, runs);
     }
-    let other = other.estimate(*metric)?.median;
-    (other > 0.0).then(|| own / other)
+    let own = Surely::median(&values(runs, server, *metric))?;
+    if to_server.is_none() && to_workload.is_none() {
+        return Some(own);
+    }
+    let others = match to_workload {
+        Some(name) => &earlier.iter().find(|section| section.name == *name)?.runs,
+        None => runs,
+    };
+    let other = Surely::median(&values(others, to_server.as_ref().unwrap_or(server), *metric))?;
+    own.ratio_to(other)
 }
 
-fn ratio(threshold: &Threshold, comparisons: &[Comparison]) -> Option<f64> {
-    let comparison = comparisons.iter().find(|comparison| comparison.subject == threshold.server)?;
-    let row = comparison.rows.iter().find(|row| row.metric == threshold.metric && !row.against_bound)?;
-    row.ratio.map(|ratio| ratio.median).or_else(|| as_good_as_equal(row))
+/// Only rounds that count for both.
+fn ratio_of_pairs(server: &str, baseline: &str, metric: Metric, runs: &[Run]) -> Option<Surely> {
+    let (own, other): (Vec<_>, Vec<_>) = runs
+        .iter()
+        .filter(|run| run.subject == server)
+        .filter_map(|run| {
+            let beside = |other: &&Run| other.subject == baseline && other.round == run.round;
+            Some((run.surely(metric)?, runs.iter().find(beside)?.surely(metric)?))
+        })
+        .unzip();
+    let (own, other) = (Surely::median(&own)?, Surely::median(&other)?);
+    own.ratio_to(other).or_else(|| as_good_as_equal(own, other, metric))
 }
 
 /// There is no ratio to a baseline of 0; one that is not, by more than what is negligible, is as good as 1.
-fn as_good_as_equal(row: &Row) -> Option<f64> {
-    let difference = (row.subject.median - row.baseline.median).abs();
-    (difference <= row.metric.negligible()).then_some(1.0)
+fn as_good_as_equal(own: Surely, other: Surely, metric: Metric) -> Option<Surely> {
+    ((own.measured - other.measured).abs() <= metric.negligible()).then(|| Surely::exactly(1.0))
 }
 
-/// Whether a value is within the bounds, whatever the figure may be where it is only a bound itself.
-fn is_within(threshold: &Threshold, value: f64, summaries: &[Summary]) -> bool {
-    let standing = summary_of(&threshold.server, summaries).map(|summary| summary.standing(threshold.metric));
-    let may_be_more = standing == Some(Standing::AtLeast);
-    // No figure with a bound is below 0.
-    let surely_least = if standing == Some(Standing::AtMost) { 0.0 } else { value };
-    threshold.most.is_none_or(|most| value <= most && !may_be_more)
-        && threshold.least.is_none_or(|least| surely_least >= least)
+fn values(runs: &[Run], server: &str, metric: Metric) -> Vec<Surely> {
+    runs.iter().filter(|run| run.subject == server).filter_map(|run| run.surely(metric)).collect()
+}
+
+fn is_within(threshold: &Threshold, found: Surely) -> bool {
+    threshold.most.is_none_or(|most| found.high <= most)
+        && threshold.least.is_none_or(|least| found.low >= least)
 }
 
 /// `ferry: latency p99 at most 5.00 ms`.
@@ -102,48 +97,69 @@ fn describe(threshold: &Threshold) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::comparison::Verdict;
-    use crate::statistics::Estimate;
-
-    fn estimate(median: f64) -> Estimate {
-        Estimate { median, low: median, high: median, variation: 0.0, rounds: 3 }
-    }
+    use crate::metric::Figure;
+    use crate::validity::Doubt;
 
     fn threshold(metric: Metric, least: Option<f64>, most: Option<f64>) -> Threshold {
         let server = "ferry".to_owned();
         Threshold { server, metric, ratio: false, to_server: None, to_workload: None, most, least }
     }
 
-    fn summary(metric: Metric, median: f64) -> Summary {
-        let estimates = vec![(metric, estimate(median))];
-        let (at_least, at_most) = (Vec::new(), Vec::new());
-        Summary { subject: "ferry".to_owned(), valid: 3, rounds: 3, estimates, at_least, at_most }
+    fn run(subject: &str, round: u32, metric: Metric, value: f64) -> Run {
+        Run {
+            subject: subject.to_owned(),
+            round,
+            figures: vec![Figure { metric, value }],
+            doubts: Vec::new(),
+            record: None,
+            readings: Vec::new(),
+            knee: None,
+            failure: None,
+        }
     }
 
-    fn comparison(metric: Metric, subject: f64, baseline: f64) -> Comparison {
-        let ratio = (baseline > 0.0).then(|| estimate(subject / baseline));
-        let row = Row {
-            metric,
-            subject: estimate(subject),
-            baseline: estimate(baseline),
-            ratio,
-            p: None,
-            verdict: Verdict::Unclear,
-            unstable: false,
-            against_bound: false,
-        };
-        Comparison { subject: "ferry".to_owned(), rows: vec![row] }
+    /// A busy generator: a time is then the longest that it was, a rate the least.
+    fn doubted(paced: bool, run: Run) -> Run {
+        Run { doubts: vec![Doubt::GeneratorBusy { share: 0.9, paced }], ..run }
     }
 
-    fn held(threshold: Threshold, summaries: &[Summary], comparisons: &[Comparison]) -> bool {
-        judge(&[threshold], summaries, comparisons, &[])[0].held
+    /// One server's p99 by round, in µs; those below 0 are only bounds.
+    fn p99(subject: &str, rounds: &[f64]) -> Vec<Run> {
+        rounds
+            .iter()
+            .zip(0..)
+            .map(|(value, round)| {
+                let run = run(subject, round, Metric::LatencyP99, value.abs());
+                if *value < 0.0 { doubted(true, run) } else { run }
+            })
+            .collect()
+    }
+
+    fn section(name: &str, runs: Vec<Run>) -> Section {
+        Section {
+            name: name.to_owned(),
+            description: String::new(),
+            ceiling: None,
+            note: None,
+            runs,
+            summaries: Vec::new(),
+            comparisons: Vec::new(),
+            thresholds: Vec::new(),
+        }
+    }
+
+    fn judge_one(threshold: Threshold, runs: &[Run], earlier: &[Section]) -> ThresholdResult {
+        judge(&[threshold], runs, "derper", earlier).remove(0)
+    }
+
+    fn held(threshold: Threshold, runs: &[Run]) -> bool {
+        judge_one(threshold, runs, &[]).held
     }
 
     #[test]
     fn a_bound_holds_up_to_the_bound_itself() {
         let of = |least, most| {
-            let summaries = [summary(Metric::LatencyP99, 5_000.0)];
-            held(threshold(Metric::LatencyP99, least, most), &summaries, &[])
+            held(threshold(Metric::LatencyP99, least, most), &p99("ferry", &[1.0, 5_000.0, 9_000.0]))
         };
         assert!(of(None, Some(5_000.0)));
         assert!(!of(None, Some(4_999.0)));
@@ -154,85 +170,85 @@ mod tests {
 
     #[test]
     fn a_figure_that_is_missing_holds_no_bound() {
-        let bound = || threshold(Metric::Knee, None, None);
-        assert!(!held(bound(), &[], &[]));
-        assert!(!held(bound(), &[summary(Metric::LatencyP99, 1.0)], &[]));
-        assert!(held(bound(), &[summary(Metric::Knee, 1.0)], &[]));
+        let bound = || threshold(Metric::Delivered, None, None);
+        assert!(!held(bound(), &[]));
+        assert!(!held(bound(), &p99("ferry", &[1.0])));
+        assert!(!held(bound(), &[run("derper", 0, Metric::Delivered, 1.0)]));
+        assert!(held(bound(), &[run("ferry", 0, Metric::Delivered, 1.0)]));
+        let spoilt = doubted(false, run("ferry", 0, Metric::LatencyP99, 1.0));
+        assert!(!held(threshold(Metric::LatencyP99, None, Some(5.0)), &[spoilt]));
     }
 
     #[test]
-    fn a_ratio_is_that_of_the_comparison() {
-        let bound = || Threshold { ratio: true, ..threshold(Metric::LatencyP99, None, Some(1.1)) };
-        assert!(held(bound(), &[], &[comparison(Metric::LatencyP99, 110.0, 101.0)]));
-        assert!(!held(bound(), &[], &[comparison(Metric::LatencyP99, 112.0, 101.0)]));
-        assert!(!held(bound(), &[summary(Metric::LatencyP99, 1.0)], &[]));
+    fn a_ratio_is_that_of_the_medians_of_rounds_that_both_have() {
+        let of = |most, theirs: &[f64]| {
+            let bound = Threshold { ratio: true, ..threshold(Metric::LatencyP99, None, Some(most)) };
+            let runs = [p99("ferry", &[110.0, 90.0, 120.0, 900.0]), p99("derper", theirs)].concat();
+            judge_one(bound, &runs, &[])
+        };
+        let result = of(1.1, &[100.0, 100.0, 110.0]);
+        assert_eq!((result.value, result.surely, result.held), (Some(1.1), None, true));
+        assert!(!of(1.1, &[99.0, 99.0, 99.0]).held);
+        assert_eq!(of(1.1, &[]).value, None);
     }
 
     #[test]
     fn a_figure_that_is_only_a_bound_holds_what_it_holds_in_any_case() {
-        let at_most =
-            |median| Summary { at_most: vec![Metric::LatencyP99], ..summary(Metric::LatencyP99, median) };
-        let at_least =
-            |median| Summary { at_least: vec![Metric::Delivered], ..summary(Metric::Delivered, median) };
-        assert!(held(threshold(Metric::LatencyP99, None, Some(5.0)), &[at_most(4.0)], &[]));
-        assert!(!held(threshold(Metric::LatencyP99, Some(3.0), None), &[at_most(4.0)], &[]));
-        assert!(held(threshold(Metric::LatencyP99, Some(0.0), None), &[at_most(4.0)], &[]));
-        assert!(held(threshold(Metric::Delivered, Some(3.0), None), &[at_least(4.0)], &[]));
-        assert!(!held(threshold(Metric::Delivered, None, Some(5.0)), &[at_least(4.0)], &[]));
+        let of = |least, most| held(threshold(Metric::LatencyP99, least, most), &p99("ferry", &[-4.0]));
+        assert!(of(None, Some(5.0)));
+        assert!(!of(Some(3.0), None));
+        assert!(of(Some(0.0), None));
+        let at_least = |least, most| {
+            let busy = doubted(false, run("ferry", 0, Metric::Delivered, 4.0));
+            held(threshold(Metric::Delivered, least, most), &[busy])
+        };
+        assert!(at_least(Some(3.0), None));
+        assert!(!at_least(None, Some(5.0)));
     }
 
+    /// Of five rounds, the median may be known where two are not.
     #[test]
-    fn a_ratio_to_a_bound_holds_nothing() {
-        let mut beside = comparison(Metric::LatencyP99, 1.0, 10.0);
-        let bound = || Threshold { ratio: true, ..threshold(Metric::LatencyP99, None, Some(0.5)) };
-        assert!(held(bound(), &[], &[beside.clone()]));
-        beside.rows[0].against_bound = true;
-        assert!(!held(bound(), &[], &[beside]));
-
-        let floor =
-            |at_most| Summary { subject: "floor".to_owned(), at_most, ..summary(Metric::LatencyP99, 10.0) };
-        let to_floor = || Threshold {
-            to_server: Some("floor".to_owned()),
-            ..threshold(Metric::LatencyP99, None, Some(0.5))
+    fn a_round_that_is_only_a_bound_counts_as_whatever_speaks_against_the_threshold() {
+        let of = |most, theirs: &[f64]| {
+            let bound = Threshold { ratio: true, ..threshold(Metric::LatencyP99, None, Some(most)) };
+            let runs = [p99("ferry", &[10.0; 5]), p99("derper", theirs)].concat();
+            judge_one(bound, &runs, &[])
         };
-        let own = || summary(Metric::LatencyP99, 1.0);
-        assert!(held(to_floor(), &[own(), floor(Vec::new())], &[]));
-        assert!(!held(to_floor(), &[own(), floor(vec![Metric::LatencyP99])], &[]));
+        // Theirs are 40, 50, 80, 100 and one of 0 to 90: a median of 50 to 80.
+        let result = of(0.2, &[40.0, 50.0, 100.0, 80.0, -90.0]);
+        assert_eq!(result.value, Some(0.125));
+        let surely = result.surely.unwrap();
+        assert_eq!((surely.low, surely.high), (0.125, 0.2));
+        assert!(result.held);
+        assert!(!of(0.19, &[40.0, 50.0, 100.0, 80.0, -90.0]).held);
+        // Of three that may be anything below, so may be the median.
+        let unknown = of(1000.0, &[40.0, 50.0, -100.0, -80.0, -90.0]);
+        assert_eq!((unknown.value, unknown.held), (Some(0.125), false));
+        assert!(unknown.surely.unwrap().high.is_infinite());
     }
 
     #[test]
     fn no_loss_beside_no_loss_is_a_ratio_of_one() {
-        let bound = || Threshold { ratio: true, ..threshold(Metric::LossShare, None, Some(1.0)) };
-        assert!(held(bound(), &[], &[comparison(Metric::LossShare, 0.0, 0.0)]));
-        assert!(held(bound(), &[], &[comparison(Metric::LossShare, 0.000_05, 0.0)]));
-        assert!(!held(bound(), &[], &[comparison(Metric::LossShare, 0.01, 0.0)]));
+        let of = |own, other| {
+            let runs = [run("ferry", 0, Metric::LossShare, own), run("derper", 0, Metric::LossShare, other)];
+            held(Threshold { ratio: true, ..threshold(Metric::LossShare, None, Some(1.0)) }, &runs)
+        };
+        assert!(of(0.0, 0.0));
+        assert!(of(0.000_05, 0.0));
+        assert!(!of(0.01, 0.0));
     }
 
     #[test]
     fn a_ratio_may_be_to_another_server_and_to_another_workload() {
-        let p99 = |subject: &str, median| Summary {
-            subject: subject.to_owned(),
-            ..summary(Metric::LatencyP99, median)
-        };
-        let loaded = [p99("ferry", 300.0), p99("floor", 200.0)];
-        let section = |name: &str, summaries| Section {
-            name: name.to_owned(),
-            description: String::new(),
-            ceiling: None,
-            note: None,
-            runs: Vec::new(),
-            summaries,
-            comparisons: Vec::new(),
-            thresholds: Vec::new(),
-        };
-        let earlier = [section("alone", vec![p99("ferry", 100.0), p99("floor", 50.0)])];
+        let loaded = [p99("ferry", &[300.0]), p99("floor", &[200.0])].concat();
+        let earlier = [section("alone", [p99("ferry", &[100.0]), p99("floor", &[50.0])].concat())];
         let value = |to_server: Option<&str>, to_workload: Option<&str>| {
             let bound = Threshold {
                 to_server: to_server.map(str::to_owned),
                 to_workload: to_workload.map(str::to_owned),
                 ..threshold(Metric::LatencyP99, None, Some(3.0))
             };
-            judge(&[bound], &loaded, &[], &earlier).remove(0).value
+            judge_one(bound, &loaded, &earlier).value
         };
         assert_eq!(value(Some("floor"), None), Some(1.5));
         assert_eq!(value(None, Some("alone")), Some(3.0));
@@ -242,7 +258,7 @@ mod tests {
 
     #[test]
     fn bounds_are_told_in_words() {
-        let told = |threshold: Threshold| judge(&[threshold], &[], &[], &[]).remove(0).bound;
+        let told = |threshold: Threshold| judge_one(threshold, &[], &[]).bound;
         assert_eq!(
             told(threshold(Metric::LatencyP99, None, Some(5_000.0))),
             "ferry: latency p99 at most 5.00 ms"

@@ -6,7 +6,7 @@ mod wrap;
 use crate::comparison::{Row, Verdict};
 
 use super::view::{self, Line, Value, Weight};
-use super::words::{Finding, judgements, left_out};
+use super::words::{Finding, found, judgements, left_out};
 use super::{Report, Section, ThresholdResult, verdict_word};
 use table::{Cell, Paint, Table};
 use wrap::wrap;
@@ -159,15 +159,7 @@ fn doubts(section: &Section, colour: bool) -> Vec<String> {
 
 fn threshold_line(threshold: &ThresholdResult, colour: bool) -> String {
     let (word, paint) = if threshold.held { ("held  ", Paint::Good) } else { ("BROKEN", Paint::Bad) };
-    let value = threshold
-        .value
-        .map_or_else(|| "there is no figure".to_owned(), |value| format!("it was {}", short(value)));
-    format!("  {} {} ({value})", paint.on(word, colour), threshold.bound)
-}
-
-/// A figure of an unknown unit, to four digits or so.
-fn short(value: f64) -> String {
-    if value.abs() >= 1000.0 { format!("{value:.0}") } else { format!("{value:.3}") }
+    format!("  {} {} ({})", paint.on(word, colour), threshold.bound, found(threshold))
 }
 
 fn foot(report: &Report, colour: bool) -> Vec<String> {

@@ -5,7 +5,8 @@ use crate::digits::grouped;
 use crate::metric::Metric;
 
 use super::view::{HEADLINES, headlines, ratio};
-use super::{Comparison, Report};
+use super::{Comparison, Report, ThresholdResult};
+use crate::surely::Surely;
 use crate::validity::Doubt;
 
 /// What there is to say about one subject beside the baseline.
@@ -50,6 +51,25 @@ pub(super) fn judgements(report: &Report) -> Vec<Judgement> {
         })
     });
     judged.collect()
+}
+
+/// What a threshold's figure was: `it was 0.071, surely 0.123 at most`.
+pub(super) fn found(threshold: &ThresholdResult) -> String {
+    let Some(value) = threshold.value else { return "there is no figure".to_owned() };
+    let was = format!("it was {}", short(value));
+    match threshold.surely {
+        None => was,
+        Some(Surely { low, high, .. }) if high.is_infinite() => {
+            format!("{was}, surely {} at least", short(low))
+        }
+        Some(Surely { low: 0.0, high, .. }) => format!("{was}, surely {} at most", short(high)),
+        Some(Surely { low, high, .. }) => format!("{was}, surely {} to {}", short(low), short(high)),
+    }
+}
+
+/// A figure of an unknown unit, to four digits or so.
+fn short(value: f64) -> String {
+    if value.abs() >= 1000.0 { format!("{value:.0}") } else { format!("{value:.3}") }
 }
 
 /// The headline rows of one subject, with their workloads' names.
@@ -174,5 +194,17 @@ mod tests {
         assert_eq!(text, "ours keeps up with 1.81 times theirs's rate and has 1.40 of its p99 latency.");
         let unclear = row(Metric::Knee, 1.81, Verdict::Unclear);
         assert_eq!(lead(&[("saturation", &unclear)], "ours", "theirs"), None);
+    }
+
+    #[test]
+    fn what_a_threshold_found_is_told_with_what_is_sure() {
+        let told = |surely: Option<(f64, f64)>| {
+            let surely = surely.map(|(low, high)| Surely { measured: 0.0714, low, high });
+            found(&ThresholdResult { bound: String::new(), value: Some(0.0714), surely, held: true })
+        };
+        assert_eq!(told(None), "it was 0.071");
+        assert_eq!(told(Some((0.0, 0.1234))), "it was 0.071, surely 0.123 at most");
+        assert_eq!(told(Some((0.05, f64::INFINITY))), "it was 0.071, surely 0.050 at least");
+        assert_eq!(told(Some((0.05, 2_000.0))), "it was 0.071, surely 0.050 to 2000");
     }
 }

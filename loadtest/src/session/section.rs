@@ -78,7 +78,7 @@ impl<'a> Stage<'a> {
             Err(why) => {
                 self.live.say(&format!("{}: not run, {why}", entry.name));
                 section.note = Some(why);
-                section.thresholds = thresholds::judge(&entry.threshold, &[], &[], earlier);
+                section.thresholds = thresholds::judge(&entry.threshold, &[], &scenario.baseline, earlier);
                 return section;
             }
         };
@@ -100,8 +100,7 @@ impl<'a> Stage<'a> {
         section.summaries = summary::summarise(&section.runs, scenario.seed);
         section.comparisons =
             summary::compare(&section.runs, self.subjects, &scenario.baseline, scenario.seed);
-        section.thresholds =
-            thresholds::judge(&entry.threshold, &section.summaries, &section.comparisons, earlier);
+        section.thresholds = thresholds::judge(&entry.threshold, &section.runs, &scenario.baseline, earlier);
         section
     }
 

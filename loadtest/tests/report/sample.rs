@@ -139,7 +139,8 @@ fn section(random: &mut SmallRng, name: &str, description: &str, shape: Shape) -
 }
 
 fn thresholds() -> Vec<ThresholdResult> {
-    let threshold = |bound: &str, value, held| ThresholdResult { bound: bound.to_owned(), value, held };
+    let threshold =
+        |bound: &str, value, held| ThresholdResult { bound: bound.to_owned(), value, surely: None, held };
     vec![
         threshold("ferry-relay's CPU per delivered packet at most 0.6 of derper's", Some(0.54), true),
         threshold("ferry-relay's latency p99 at most 0.9 of derper's", Some(0.97), false),

@@ -6,6 +6,7 @@ use crate::digits::grouped;
 use crate::ledger::Tally;
 use crate::metric::Metric;
 use crate::report::view::{self, Line, Table, Value, Weight, is_headline, ratio_with_interval, remarks};
+use crate::report::words::found;
 use crate::report::{Report, RunRecord, Section};
 
 use super::overview::chip;
@@ -63,8 +64,7 @@ fn thresholds(section: &Section) -> Markup {
                     li {
                         @if threshold.held { span class="chip better" { "✓ held" } }
                         @else { span class="chip worse" { "✗ broken" } }
-                        " " (threshold.bound)
-                        @if threshold.value.is_none() { " (there is no figure)" }
+                        " " (threshold.bound) " (" (found(threshold)) ")"
                     }
                 }
             }
