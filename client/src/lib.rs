@@ -14,5 +14,7 @@ mod tls;
 mod url;
 
 pub use connection::{Connection, ConnectionError, Event, Settings, Stage};
-pub use tls::{Trust, client_config};
+#[cfg(feature = "net")]
+pub use tls::system_roots;
+pub use tls::{TlsError, Trust, client_config, node_config};
 pub use url::{RelayUrl, UrlError};

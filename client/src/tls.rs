@@ -4,16 +4,18 @@ use std::sync::Arc;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::{Resumption, VerifierBuilderError, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs as provider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+
+use crate::derp_map::Identity;
 
 /// How a relay proves that it is the one.
 #[derive(Debug, Clone)]
 pub enum Trust {
     /// A chain to one of these certificates, for the host's name or address.
-    Roots(Arc<rustls::RootCertStore>),
+    Roots(Arc<RootCertStore>),
     /// The one certificate with this SHA-256, as `sha256-raw:` in a DERP map's `CertName` pins it.
     Pinned([u8; 32]),
     /// Whoever holds the certificate's key: for measurements only.
@@ -28,13 +30,95 @@ pub fn client_config(trust: &Trust, resumption: bool) -> Result<Arc<ClientConfig
     let crypto = Arc::new(crypto());
     let verifier: Arc<dyn ServerCertVerifier> = match trust {
         Trust::Roots(roots) => {
-            WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(&crypto))
-                .build()
-                .map_err(|error| Error::General(error.to_string()))?
+            chain_verifier(roots, &crypto).map_err(|error| Error::General(error.to_string()))?
         }
         Trust::Pinned(sha256) => Arc::new(HolderOf { sha256: Some(*sha256), crypto: Arc::clone(&crypto) }),
         Trust::Unverified => Arc::new(HolderOf { sha256: None, crypto: Arc::clone(&crypto) }),
     };
+    config_with(crypto, verifier, resumption)
+}
+
+/// Why there can be no TLS with a node of a DERP map.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// The `CertName` is a pin that no certificate has.
+    #[error(
+        "the node's CertName is a pin that no certificate matches; write sha256-raw: and 64 hex digits in lower case"
+    )]
+    MalformedPin,
+    /// The `CertName` can be no certificate's.
+    #[error("the node's CertName {name:?} is neither a DNS name nor an IP address, so no certificate can be for it")]
+    CertName {
+        /// What it says.
+        name: String,
+    },
+    /// The roots are of no use.
+    #[error("certificates cannot be checked: {0}")]
+    Roots(#[from] VerifierBuilderError),
+    /// rustls refused the configuration.
+    #[error(transparent)]
+    Config(#[from] Error),
+}
+
+/// A TLS configuration for connections to one node of a DERP map: as [`client_config`], and `identity` says what its
+/// certificate is checked for.
+///
+/// A [pinned](Identity::Pinned) certificate needs no root and no date: who pins it has said which one is meant. For a
+/// [name of its own](Identity::CertName) the host name is still what is asked for (SNI).
+///
+/// ```
+/// use std::sync::Arc;
+/// use ferry_client::{TlsError, node_config};
+/// use ferry_client::derp_map::Identity;
+///
+/// let no_roots = Arc::new(rustls::RootCertStore::empty());
+/// assert!(node_config(&Identity::Pinned([7; 32]), &no_roots, true).is_ok());
+/// assert!(matches!(node_config(&Identity::HostName, &no_roots, true), Err(TlsError::Roots(_))));
+/// assert!(matches!(node_config(&Identity::Malformed, &no_roots, true), Err(TlsError::MalformedPin)));
+/// ```
+pub fn node_config(
+    identity: &Identity,
+    roots: &Arc<RootCertStore>,
+    resumption: bool,
+) -> Result<Arc<ClientConfig>, TlsError> {
+    let crypto = Arc::new(crypto());
+    let verifier: Arc<dyn ServerCertVerifier> = match identity {
+        Identity::HostName => chain_verifier(roots, &crypto)?,
+        Identity::CertName(name) => {
+            let server_name =
+                ServerName::try_from(name.clone()).map_err(|_| TlsError::CertName { name: name.clone() })?;
+            Arc::new(Named { name: server_name, chain: chain_verifier(roots, &crypto)? })
+        }
+        Identity::Pinned(sha256) => Arc::new(HolderOf { sha256: Some(*sha256), crypto: Arc::clone(&crypto) }),
+        Identity::Malformed => return Err(TlsError::MalformedPin),
+        Identity::Unchecked => Arc::new(HolderOf { sha256: None, crypto: Arc::clone(&crypto) }),
+    };
+    Ok(config_with(crypto, verifier, resumption)?)
+}
+
+/// The roots that this machine believes, for [`node_config`]: `SSL_CERT_FILE` and `SSL_CERT_DIR` where they are set, else the
+/// system's own. Those that cannot be read are left out; without any there is an error.
+#[cfg(feature = "net")]
+pub fn system_roots() -> std::io::Result<RootCertStore> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    if !roots.is_empty() {
+        return Ok(roots);
+    }
+    let why = match found.errors.first() {
+        Some(error) => error.to_string(),
+        None => "there are none".to_owned(),
+    };
+    Err(std::io::Error::new(std::io::ErrorKind::NotFound, format!("the system's root certificates: {why}")))
+}
+
+fn config_with(
+    crypto: Arc<CryptoProvider>,
+    verifier: Arc<dyn ServerCertVerifier>,
+    resumption: bool,
+) -> Result<Arc<ClientConfig>, Error> {
     let mut config = ClientConfig::builder_with_provider(crypto)
         .with_safe_default_protocol_versions()?
         .dangerous()
@@ -46,6 +130,13 @@ pub fn client_config(trust: &Trust, resumption: bool) -> Result<Arc<ClientConfig
     // The record layer after the handshake is ours.
     config.enable_secret_extraction = true;
     Ok(Arc::new(config))
+}
+
+fn chain_verifier(
+    roots: &Arc<RootCertStore>,
+    crypto: &Arc<CryptoProvider>,
+) -> Result<Arc<WebPkiServerVerifier>, VerifierBuilderError> {
+    WebPkiServerVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(crypto)).build()
 }
 
 /// rustls' cryptography with Go's order of TLS 1.3 ciphers (`crypto/tls`): AES-128-GCM first where the processor has AES, ChaCha20
@@ -124,8 +215,51 @@ impl ServerCertVerifier for HolderOf {
     }
 }
 
+/// Believes a chain to a root for this name, whatever the host is called.
+#[derive(Debug)]
+struct Named {
+    name: ServerName<'static>,
+    chain: Arc<WebPkiServerVerifier>,
+}
+
+impl ServerCertVerifier for Named {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.chain.verify_server_cert(end_entity, intermediates, &self.name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls12_signature(message, cert, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.chain.verify_tls13_signature(message, cert, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chain.supported_verify_schemes()
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
     use rustls::CipherSuite;
 
     use super::*;
@@ -148,5 +282,31 @@ mod tests {
             provider::default_provider().cipher_suites.len(),
             "TLS 1.2's are all there"
         );
+    }
+    #[test]
+    fn a_certificate_is_checked_for_the_name_that_the_map_gives_it() {
+        let CertifiedKey { cert, .. } = generate_simple_self_signed(["front.example.net".to_owned()]).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(cert.der().clone()).unwrap();
+        let chain = chain_verifier(&Arc::new(roots), &Arc::new(crypto())).unwrap();
+        let host = ServerName::try_from("relay.example.net").unwrap();
+        let verify = |verifier: &dyn ServerCertVerifier| {
+            verifier.verify_server_cert(cert.der(), &[], &host, &[], UnixTime::now())
+        };
+        assert!(verify(&*chain).is_err(), "the host has another name");
+        let named = |name: &'static str| Named {
+            name: ServerName::try_from(name).unwrap(),
+            chain: Arc::clone(&chain),
+        };
+        assert!(verify(&named("front.example.net")).is_ok());
+        assert!(verify(&named("other.example.net")).is_err());
+    }
+
+    #[test]
+    fn a_name_that_no_certificate_has_is_refused_by_name() {
+        let roots = Arc::new(RootCertStore::empty());
+        let error = node_config(&Identity::CertName("no name".to_owned()), &roots, true).unwrap_err();
+        assert!(matches!(&error, TlsError::CertName { name } if name == "no name"), "{error}");
+        assert!(node_config(&Identity::Unchecked, &roots, false).is_ok(), "nothing to check, nothing needed");
     }
 }
