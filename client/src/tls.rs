@@ -48,7 +48,9 @@ pub enum TlsError {
     )]
     MalformedPin,
     /// The `CertName` can be no certificate's.
-    #[error("the node's CertName {name:?} is neither a DNS name nor an IP address, so no certificate can be for it")]
+    #[error(
+        "the node's CertName {name:?} is neither a DNS name nor an IP address, so no certificate can be for it"
+    )]
     CertName {
         /// What it says.
         name: String,
@@ -285,7 +287,8 @@ mod tests {
     }
     #[test]
     fn a_certificate_is_checked_for_the_name_that_the_map_gives_it() {
-        let CertifiedKey { cert, .. } = generate_simple_self_signed(["front.example.net".to_owned()]).unwrap();
+        let CertifiedKey { cert, .. } =
+            generate_simple_self_signed(["front.example.net".to_owned()]).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(cert.der().clone()).unwrap();
         let chain = chain_verifier(&Arc::new(roots), &Arc::new(crypto())).unwrap();

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -28,6 +29,8 @@ fn help_shows_the_commands_examples_and_exit_codes() {
         let text = stdout(&help);
         assert!(text.contains("Exit code: 0") && text.contains("--json"), "{text}");
     }
+    let doctor = run(&["doctor", "--help"], "");
+    assert!(stdout(&doctor).contains("Exit code: 0 the relay works"), "{}", stdout(&doctor));
     let version = run(&["--version"], "");
     assert_eq!(stdout(&version), format!("ferry {}\n", env!("CARGO_PKG_VERSION")));
 }
@@ -50,6 +53,45 @@ fn wrong_usage_and_files_that_cannot_be_read_end_with_2() {
     let output = run(&["map", "show"], "{");
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("ferry: no client reads this as a map: EOF"), "{}", stderr(&output));
+}
+
+#[test]
+fn the_doctor_says_what_is_wrong_in_words_and_in_json() {
+    // Taken, and free again: nobody listens there.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let relay = format!("127.0.0.1:{port}");
+    let words = ["doctor", &relay, "--no-stun", "--http-port", &port.to_string(), "--timeout", "1"];
+    let output = run(&words, "");
+    assert_eq!(output.status.code(), Some(1));
+    let text = stdout(&output);
+    assert!(text.starts_with(&format!("{relay}\nok    resolve  127.0.0.1\nFAIL  connect\n")), "{text}");
+    assert!(text.contains(&format!("\n      tcp-refused: nobody listens on port {port}\n")), "{text}");
+    assert!(text.ends_with(&format!("\n1 error found: nobody listens on port {port}\n")), "{text}");
+
+    let output = run(&[&words[..], &["--json"]].concat(), "");
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["verdict"], &report["url"]), (&"broken".into(), &format!("https://{relay}").into()));
+    assert_eq!(report["steps"][1]["findings"][0]["code"], "tcp-refused");
+    assert_eq!(report["steps"][2]["verdict"], "skipped");
+}
+
+#[test]
+fn the_doctor_examines_only_what_it_is_told_where_to_find() {
+    for (words, said) in [
+        (&["doctor", "ftp://relay.example.net"][..], "has no scheme that a relay speaks"),
+        (
+            &["doctor", "nowhere", "--derp-map", "-"],
+            "no node, region code or region number of the map is \"nowhere\"",
+        ),
+        (&["doctor", "127.0.0.1", "--ca", "no/such/file.pem"], "cannot read no/such/file.pem"),
+        (&["doctor", "127.0.0.1", "--mesh-psk-file", "no/such/key"], "cannot read no/such/key"),
+        (&["doctor"], "<RELAY>"),
+    ] {
+        let output = run(words, CLEAN);
+        assert_eq!(output.status.code(), Some(2), "{words:?}");
+        assert!(stderr(&output).contains(said), "{words:?}: {}", stderr(&output));
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ const ALLOWED: [(&str, &[&str]); 7] = [
     ("ferry-stun", &[]),
     ("ferry-record", &[]),
     ("ferry-relay", &["ferry-protocol", "ferry-record", "ferry-stun"]),
-    ("ferry-client", &["ferry-protocol", "ferry-record"]),
+    ("ferry-client", &["ferry-protocol", "ferry-record", "ferry-stun"]),
     ("ferry-loadtest", &["ferry-client", "ferry-protocol", "ferry-record", "ferry-stun"]),
     ("ferry-tests", &["ferry-protocol", "ferry-stun", "ferry-relay", "ferry-client", "ferry-loadtest"]),
 ];

@@ -2,7 +2,7 @@
 
 /// All went well: nothing wrong, nothing changed.
 pub(crate) const DONE: u8 = 0;
-/// Something is wrong with the map.
+/// Something is wrong with the map, or the relay.
 pub(crate) const FOUND: u8 = 1;
 /// Two maps differ.
 pub(crate) const CHANGED: u8 = 1;

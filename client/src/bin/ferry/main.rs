@@ -1,9 +1,11 @@
-//! `ferry`: the client's tools in the hand. So far: what a DERP map says, what is wrong with it, and what changed.
+//! `ferry`: the client's tools in the hand. What a DERP map says, what is wrong with it, and what changed; and what is wrong
+//! with a relay.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 mod cli;
+mod doctor;
 mod exit;
 mod last_good;
 mod map;
@@ -25,11 +27,11 @@ fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(message.exit_code()).unwrap_or(exit::UNUSABLE));
         }
     };
-    let Command::Map { command } = &cli.command;
-    let done = match command {
-        MapCommand::Lint(flags) => map::lint::run(flags),
-        MapCommand::Show(flags) => map::show::run(flags),
-        MapCommand::Diff(flags) => map::diff::run(flags),
+    let done = match &cli.command {
+        Command::Map { command: MapCommand::Lint(flags) } => map::lint::run(flags),
+        Command::Map { command: MapCommand::Show(flags) } => map::show::run(flags),
+        Command::Map { command: MapCommand::Diff(flags) } => map::diff::run(flags),
+        Command::Doctor(flags) => doctor::run(flags),
     };
     match done {
         Ok(code) => ExitCode::from(code),
