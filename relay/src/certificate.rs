@@ -16,7 +16,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use ferry_protocol::derp_map::{DERP_PORT_DEFAULT, Node, RegionId, STUN_PORT_DEFAULT};
 use rustls::pki_types::CertificateDer;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -166,27 +165,6 @@ impl CertificateStore {
     /// SHA-256 of the leaf certificate: what a client of a relay without a name is told to expect.
     pub(crate) fn leaf_sha256(&self) -> [u8; 32] {
         self.pair().leaf_sha256
-    }
-
-    /// The DERP map's entry for a relay whose host name is an IP address: such a certificate is trusted by its hash.
-    /// `None` for a relay with a name, whose certificate is trusted by its authority. The usual ports are left out.
-    pub(crate) fn map_entry(&self, derp_port: u16, stun_port: Option<u16>) -> Option<Node> {
-        self.hostname.ip()?;
-        let pin = data_encoding::HEXLOWER.encode(&self.leaf_sha256());
-        Some(Node {
-            name: "custom".to_owned(),
-            region_id: RegionId(900),
-            host_name: self.hostname.to_string(),
-            cert_name: format!("sha256-raw:{pin}"),
-            stun_port: match stun_port {
-                // No STUN.
-                None => -1,
-                Some(STUN_PORT_DEFAULT) => 0,
-                Some(port) => port.into(),
-            },
-            derp_port: if derp_port == DERP_PORT_DEFAULT { 0 } else { derp_port.into() },
-            ..Node::default()
-        })
     }
 
     fn pair(&self) -> Arc<Pair> {

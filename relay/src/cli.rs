@@ -69,6 +69,12 @@ pub struct Cli {
         hide_default_value = true)]
     pub dev: bool,
 
+    /// Print a DERP map of this relay alone to standard output, once it listens (not a flag of derper)
+    #[arg(long = "print-derp-map", value_name = "BOOL", value_parser = go_flags::parse_bool, action = clap::ArgAction::Set,
+        num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true",
+        hide_default_value = true)]
+    pub print_derp_map: bool,
+
     /// Answer STUN on the same ip
     #[arg(long = "stun", value_name = "BOOL", value_parser = go_flags::parse_bool, action = clap::ArgAction::Set,
         num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true")]

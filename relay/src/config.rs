@@ -69,6 +69,8 @@ pub struct Config {
     pub log_filter: String,
     /// Whether this is a trial: messages may then say more.
     pub dev: bool,
+    /// Whether a DERP map of this relay alone is printed once it listens.
+    pub print_derp_map: bool,
 }
 
 /// How the main listener speaks TLS.
@@ -140,6 +142,7 @@ impl Config {
             queue_depth: queue_depth(machine)?,
             log_filter: log_filter(&cli.log)?,
             dev: cli.dev,
+            print_derp_map: cli.print_derp_map,
         })
     }
 

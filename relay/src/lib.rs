@@ -28,6 +28,7 @@ mod connect_proxy;
 mod front;
 mod key_file;
 mod metrics;
+mod own_map;
 mod pages;
 mod server;
 mod shard;

@@ -53,7 +53,7 @@ fn run(config: Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let stopped = runtime.block_on(async { stop_signal() })?;
     let tls = config.tls != ferry_relay::config::TlsMode::Off;
-    let dev = config.dev;
+    let (dev, print_derp_map) = (config.dev, config.print_derp_map);
     let relay = Relay::start(config)?;
     let addresses = relay.addresses();
     info!(address = %addresses.main, tls, "serving clients");
@@ -65,6 +65,9 @@ fn run(config: Config) -> anyhow::Result<()> {
     }
     if let Some(entry) = relay.map_entry().and_then(|node| serde_json::to_string(node).ok()) {
         info!("clients trust the certificate by its hash; the DERP map entry is {entry}");
+    }
+    if print_derp_map {
+        print(&serde_json::to_string_pretty(&relay.derp_map())?);
     }
     if dev {
         info!("how to use it: https://{}/ (the certificate is self-signed)", addresses.main);
@@ -100,6 +103,12 @@ fn raise_open_files() {
     {
         warn!(%error, "limit of open files stays at {}", limit.current.unwrap_or_default());
     }
+}
+
+fn print(text: &str) {
+    use std::io::Write;
+    // A closed pipe at the other end is no reason to fail.
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 fn fail(error: &(impl std::fmt::Display + ?Sized)) -> ExitCode {

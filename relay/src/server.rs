@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use ferry_protocol::derp_map::{DerpMap, Node, Region};
+use ferry_protocol::derp_map::{DerpMap, Node};
 use ferry_protocol::{NodePrivateKey, NodePublicKey};
 use ferry_stun::{PartnerChannel, PartnerConfig, UdpConfig, UdpServer};
 use rustls::ServerConfig;
@@ -18,6 +18,7 @@ use crate::certificate::{CertificateError, CertificateStore, Reload, meta_certif
 use crate::config::{BindError, Config, Listener, PrivateKeySource, TlsMode};
 use crate::front::{Front, FrontParts, accept};
 use crate::key_file::{KeyFile, KeyFileError};
+use crate::own_map::{self, OwnNode};
 use crate::pages::{Pages, PagesConfig};
 use crate::shard::{self, Message, Shard, Shared};
 use crate::switch::ConnectionId;
@@ -41,7 +42,7 @@ const PAGES_GRACE: Duration = Duration::from_millis(100);
 pub struct Relay {
     addresses: Addresses,
     public_key: NodePublicKey,
-    map_entry: Option<Node>,
+    map_node: Node,
     shared: Arc<Shared>,
     /// Accepting, handshakes, pages, certificate reloads.
     runtime: Option<Runtime>,
@@ -109,8 +110,14 @@ impl Relay {
             http: http.as_ref().map(local_addr).transpose()?,
             stun: stun.as_ref().map(UdpServer::local_address),
         };
-        let stun_port = addresses.stun.map(|addr| addr.port());
-        let map_entry = store.as_ref().and_then(|store| store.map_entry(addresses.main.port(), stun_port));
+        let own = OwnNode {
+            hostname: &config.hostname,
+            certificate: store.as_ref().map(|store| store.leaf_sha256()),
+            derp_port: addresses.main.port(),
+            stun_port: addresses.stun.map(|addr| addr.port()),
+            http_port: addresses.http.map(|addr| addr.port()),
+        };
+        let map_node = own.node();
 
         let (polls, handles) = shards(config.threads.get())?;
         let shared = Arc::new(Shared {
@@ -133,7 +140,9 @@ impl Relay {
             derp_enabled: config.derp_enabled,
             debug: config.debug.clone(),
             ace: config.ace,
-            dev_hint: map_entry.as_ref().filter(|_| config.dev).and_then(own_map),
+            dev_hint: Some(&map_node)
+                .filter(|node| config.dev && is_pinned(node))
+                .and_then(|node| serde_json::to_string_pretty(&own_map::alone(node.clone())).ok()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             mesh_key_set: config.mesh_key.is_some(),
             server_key: public_key,
@@ -151,7 +160,7 @@ impl Relay {
         let mut relay = Self {
             addresses,
             public_key,
-            map_entry,
+            map_node,
             shared: Arc::clone(&shared),
             runtime: None,
             shards: Vec::new(),
@@ -189,10 +198,16 @@ impl Relay {
         &self.public_key
     }
 
-    /// The DERP map's entry for this relay, where it can be known without asking anybody: the host name is an IP
-    /// address, so that clients trust the certificate by its hash.
-    pub const fn map_entry(&self) -> Option<&Node> {
-        self.map_entry.as_ref()
+    /// The DERP map's entry for this relay, where clients trust its certificate by its hash: it has an address for a name, and
+    /// nobody could write the entry without asking it.
+    pub fn map_entry(&self) -> Option<&Node> {
+        Some(&self.map_node).filter(|node| is_pinned(node))
+    }
+
+    /// A DERP map in which this relay has a region to itself: by its host name, with the ports it listens on. Behind a proxy
+    /// (no TLS of its own) DERP's port is the usual 443.
+    pub fn derp_map(&self) -> DerpMap {
+        own_map::alone(self.map_node.clone())
     }
 
     /// Stops: answers no STUN and accepts nobody from now on, writes what waits for each client, says goodbye to it, and is back within
@@ -266,17 +281,9 @@ fn local_addr(listener: &TcpListener) -> Result<SocketAddr, StartError> {
     listener.local_addr().map_err(system("the address of a listener"))
 }
 
-/// A whole map, ready for a control plane or `derpprobe`, in which this relay has a region to itself.
-fn own_map(node: &Node) -> Option<String> {
-    let region = Region {
-        region_id: node.region_id,
-        region_code: "ferry".to_owned(),
-        region_name: "Ferry".to_owned(),
-        nodes: vec![node.clone()],
-        ..Region::default()
-    };
-    let map = DerpMap { regions: [(node.region_id, region)].into(), ..DerpMap::default() };
-    serde_json::to_string_pretty(&map).ok()
+/// Whether clients trust its certificate by its hash.
+const fn is_pinned(node: &Node) -> bool {
+    !node.cert_name.is_empty()
 }
 
 fn private_key(config: &Config) -> Result<NodePrivateKey, StartError> {

@@ -24,7 +24,6 @@ fn a_pair_is_found_by_host_name_and_served_with_the_meta_certificate_last() {
     assert_eq!(chain.len(), 2);
     assert_eq!(chain[1], meta());
     assert_eq!(store.days_left(now()), 365);
-    assert_eq!(store.map_entry(443, Some(3478)), None, "a name is trusted by its authority");
 }
 
 #[test]
@@ -38,16 +37,6 @@ fn an_address_without_files_gets_derpers_self_signed_certificate() {
     assert_eq!((mode(""), mode("2001db81.crt"), mode("2001db81.key")), (0o700, 0o644, 0o600));
     let key = fs::read_to_string(folder.join("2001db81.key")).unwrap();
     assert!(key.starts_with("-----BEGIN EC PRIVATE KEY-----\n") && key.lines().all(|line| line.len() <= 64));
-    let pin = data_encoding::HEXLOWER.encode(&store.leaf_sha256());
-    assert_eq!(
-        serde_json::to_string(&store.map_entry(443, Some(3478))).unwrap(),
-        format!(
-            r#"{{"Name":"custom","RegionID":900,"HostName":"2001:db8::1","CertName":"sha256-raw:{pin}"}}"#
-        )
-    );
-    let unusual = serde_json::to_string(&store.map_entry(8443, None)).unwrap();
-    assert!(unusual.ends_with(r#","STUNPort":-1,"DERPPort":8443}"#));
-
     let again = CertificateStore::open(&folder, &hostname, meta(), now()).unwrap();
     assert!(!again.generated());
     assert_eq!(again.leaf_sha256(), store.leaf_sha256(), "the pin survives a restart");
