@@ -94,6 +94,58 @@ fn the_doctor_examines_only_what_it_is_told_where_to_find() {
     }
 }
 
+/// A report of these latencies in ms, so many minutes after noon.
+fn report(minutes: u32, latencies: &[(i64, u64)]) -> String {
+    let latencies: serde_json::Map<String, Value> =
+        latencies.iter().map(|(region, ms)| (region.to_string(), (ms * 1_000_000).into())).collect();
+    let now = format!("2026-01-02T12:{minutes:02}:00.25+01:00");
+    serde_json::json!({ "Now": now, "PreferredDERP": 901, "RegionLatency": latencies }).to_string()
+}
+
+#[test]
+fn reports_are_explained_move_by_move_and_as_it_stands() {
+    let files = Files::new();
+    let map = files.write("map.json", CLEAN);
+    let reports = [
+        report(0, &[(900, 20), (901, 90)]),
+        report(5, &[(900, 80), (901, 10)]),
+        report(10, &[(900, 80), (901, 10)]),
+        report(15, &[(900, 80), (901, 10)]),
+    ];
+    let one = run(&["explain", "--derp-map", &map], &reports[0]);
+    assert_eq!(one.status.code(), Some(0));
+    let text = stdout(&one);
+    assert!(text.starts_with("2026-01-02T12:00:00+01:00  Home is "), "{text}");
+    assert_eq!(text.lines().count(), 2, "{text}");
+    assert!(stderr(&one).contains("the last report alone would choose region 901"), "{}", stderr(&one));
+
+    let all = run(&["explain", "--derp-map", &map, "--json"], &reports.concat());
+    let lines: Vec<Value> = stdout(&all).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let homes: Vec<&Value> = lines.iter().map(|line| &line["explanation"]["home"]["region"]).collect();
+    assert_eq!(homes, [900, 901, 901], "{}", stdout(&all));
+    assert_eq!(
+        (&lines[0]["explanation"]["decision"], &lines[1]["explanation"]["decision"]),
+        (&"moves".into(), &"moves".into())
+    );
+}
+
+#[test]
+fn nobody_who_answers_is_no_home_and_garbage_is_no_report() {
+    let files = Files::new();
+    let map = files.write("map.json", CLEAN);
+    let none = run(&["explain", "--derp-map", &map], &report(0, &[]));
+    assert_eq!(none.status.code(), Some(1), "{}", stdout(&none));
+    for (input, said) in [
+        ("", "there is no report to explain"),
+        ("{", "these are no netcheck reports"),
+        (r#"{"Now":"noon"}"#, "want a time like"),
+    ] {
+        let output = run(&["explain", "--derp-map", &map, "-"], input);
+        assert_eq!(output.status.code(), Some(2), "{input}");
+        assert!(stderr(&output).contains(said), "{input}: {}", stderr(&output));
+    }
+}
+
 #[test]
 fn a_clean_map_has_nothing_wrong() {
     let files = Files::new();

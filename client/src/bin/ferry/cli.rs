@@ -36,6 +36,27 @@ pub(crate) enum Command {
         after_long_help = DOCTOR_EXAMPLES
     )]
     Doctor(Doctor),
+    /// Explain which relay region is home and why, and what would change it
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(Explain),
+}
+
+/// `ferry explain`.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The DERP map; - for standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) derp_map: Source,
+    /// Netcheck's reports, one JSON after the other, the oldest first: ferry's (--json --every) or Tailscale's
+    /// (--format=json); - for standard input, which is also read if nothing is given and it is no terminal
+    #[arg(value_name = "REPORTS")]
+    pub(crate) reports: Option<Source>,
+    /// As if the user had asked for this region
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) region: Option<i64>,
+    /// Print JSON: one line for each move, and a last one for how it stands
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `ferry doctor`.
@@ -198,6 +219,16 @@ const DOCTOR_EXAMPLES: &str = "Examples:
 
 Exit code: 0 the relay works, 1 something does not, 2 wrong usage or an unreadable file.";
 
+/// Below `ferry explain --help`.
+const EXPLAIN_EXAMPLES: &str = "Examples:
+  ferry explain --derp-map map.json reports.json
+      each move of the home region in these reports, and how it stands in the end
+  tailscale netcheck --format=json | ferry explain --derp-map map.json
+      what one report alone would make home
+
+A relay that answered the last report is taken for one that can be connected to.
+Exit code: 0 there is a home, 1 there is none, 2 wrong usage or an unreadable file.";
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -211,9 +242,9 @@ mod tests {
 
     #[test]
     fn every_example_parses() {
-        let lines = EXAMPLES.lines().chain(DOCTOR_EXAMPLES.lines());
+        let lines = EXAMPLES.lines().chain(DOCTOR_EXAMPLES.lines()).chain(EXPLAIN_EXAMPLES.lines());
         let lines = lines.filter_map(|line| line.find("ferry ").and_then(|start| line.get(start..)));
-        assert_eq!(lines.clone().count(), 10);
+        assert_eq!(lines.clone().count(), 12);
         for line in lines {
             Cli::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{line}: {error}"));
         }

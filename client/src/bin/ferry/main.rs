@@ -1,5 +1,5 @@
-//! `ferry`: the client's tools in the hand. What a DERP map says, what is wrong with it, and what changed; and what is wrong
-//! with a relay.
+//! `ferry`: the client's tools in the hand. What a DERP map says, what is wrong with it, and what changed; what is wrong
+//! with a relay; and why which one is home.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
@@ -7,6 +7,7 @@
 mod cli;
 mod doctor;
 mod exit;
+mod explain;
 mod last_good;
 mod map;
 mod output;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Map { command: MapCommand::Show(flags) } => map::show::run(flags),
         Command::Map { command: MapCommand::Diff(flags) } => map::diff::run(flags),
         Command::Doctor(flags) => doctor::run(flags),
+        Command::Explain(flags) => explain::run(flags),
     };
     match done {
         Ok(code) => ExitCode::from(code),
