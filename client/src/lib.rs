@@ -4,12 +4,14 @@
 //! without a socket, a clock or randomness of its own (but TLS draws its keys and WebSocket its masks themselves).
 //! [`RelayUrl`] says where a relay is and how it is spoken to, [`Trust`] whom to believe. [`derp_map`] judges the map that
 //! says which relays there are, and [`home`] selects the region whose relay is the client's home.
+//! [`netcheck`] finds out which relays answer, what the NAT does and who stands in the way.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 mod connection;
 pub mod derp_map;
 pub mod home;
+pub mod netcheck;
 mod tls;
 mod url;
 

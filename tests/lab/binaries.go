@@ -25,14 +25,18 @@ type Binaries struct {
 	Tailscaled, Tailscale string
 	// Relay is the relay under test.
 	Relay string
+	// Derper is the stock relay.
+	Derper string
+	// Ferry is the client's program under test; empty without.
+	Ferry string
 	// Behaviour is pion's NAT probe, stun-nat-behaviour.
 	Behaviour string
 	// STUN is the STUN server under test, ferry-stun, which is a NAT probe too; empty without.
 	STUN string
 }
 
-// Build builds the stock programs into a folder per module's and Go's version under cache, once, and adds the
-// stock derper when no relay is named. Builds need minutes the first time, nothing afterwards.
+// Build builds the stock programs into a folder per module's and Go's version under cache, once; the stock derper
+// is the relay under test when none is named. Builds need minutes the first time, nothing afterwards.
 func Build(ctx context.Context, cache, relay string, logf func(format string, args ...any)) (Binaries, error) {
 	binaries := Binaries{Relay: relay}
 	for _, program := range []struct {
@@ -41,7 +45,7 @@ func Build(ctx context.Context, cache, relay string, logf func(format string, ar
 	}{
 		{module, module + "/cmd/tailscaled", &binaries.Tailscaled},
 		{module, module + "/cmd/tailscale", &binaries.Tailscale},
-		{module, module + "/cmd/derper", &binaries.Relay},
+		{module, module + "/cmd/derper", &binaries.Derper},
 		{pionModule, pionModule + "/cmd/stun-nat-behaviour", &binaries.Behaviour},
 	} {
 		if *program.path != "" {
@@ -56,6 +60,9 @@ func Build(ctx context.Context, cache, relay string, logf func(format string, ar
 		if err := buildOnce(ctx, *program.path, program.source, logf); err != nil {
 			return Binaries{}, err
 		}
+	}
+	if binaries.Relay == "" {
+		binaries.Relay = binaries.Derper
 	}
 	return binaries, nil
 }

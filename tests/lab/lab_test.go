@@ -24,6 +24,8 @@ var (
 	kindFlag = flag.String("kind", "derper", "what the relay is: derper or ferry")
 	// stunFlag is the STUN server under test.
 	stunFlag = flag.String("stun", "", "ferry-stun binary; empty proves the NATs with the programs of others alone")
+	// ferryFlag is the client's program under test.
+	ferryFlag = flag.String("ferry", "", "ferry binary; empty leaves netcheck out")
 	// userspaceFlag chooses the nodes' kind of network.
 	userspaceFlag = flag.Bool("userspace", false, "run the nodes without a TUN device (also when there is none)")
 	// skipFlag is for machines where tests cannot run as root.
@@ -56,6 +58,9 @@ var binaries Binaries
 
 func TestMain(m *testing.M) {
 	// What runs in parallel waits more than it computes; -parallel on the command line still wins.
+	if mapFile := os.Getenv(stockNetcheckMap); mapFile != "" {
+		os.Exit(stockNetcheck(mapFile))
+	}
 	flag.Set("test.parallel", "16")
 	flag.Parse()
 	if err := checkMachine(); err != nil {
@@ -210,24 +215,18 @@ func prepare(ctx context.Context) (Binaries, error) {
 		return Binaries{}, fmt.Errorf("-kind is derper or ferry, not %q", *kindFlag)
 	case relay == "" && *kindFlag == "ferry":
 		return Binaries{}, errors.New("-kind=ferry needs -relay=BINARY, for example -relay=../../target/release/ferry-relay")
-	case relay != "":
-		var err error
-		if relay, err = filepath.Abs(relay); err != nil {
-			return Binaries{}, err
-		}
-		if _, err := os.Stat(relay); err != nil {
-			return Binaries{}, fmt.Errorf("-relay: %w", err)
-		}
 	}
-	stun := *stunFlag
-	if stun != "" {
-		var err error
-		if stun, err = filepath.Abs(stun); err != nil {
-			return Binaries{}, err
-		}
-		if _, err := os.Stat(stun); err != nil {
-			return Binaries{}, fmt.Errorf("-stun: %w", err)
-		}
+	relay, err := binary("-relay", relay)
+	if err != nil {
+		return Binaries{}, err
+	}
+	stun, err := binary("-stun", *stunFlag)
+	if err != nil {
+		return Binaries{}, err
+	}
+	ferry, err := binary("-ferry", *ferryFlag)
+	if err != nil {
+		return Binaries{}, err
 	}
 	cache := os.Getenv("LAB_CACHE")
 	if cache == "" {
@@ -241,6 +240,21 @@ func prepare(ctx context.Context) (Binaries, error) {
 		return Binaries{}, err
 	}
 	built, err := Build(ctx, cache, relay, func(format string, args ...any) { fmt.Printf(format+"\n", args...) })
-	built.STUN = stun
+	built.STUN, built.Ferry = stun, ferry
 	return built, err
+}
+
+// binary is the absolute path of a program that a flag names, or empty.
+func binary(name, path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("%s: %w", name, err)
+	}
+	return path, nil
 }

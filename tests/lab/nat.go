@@ -96,6 +96,10 @@ func (n NAT) rules(wan, client netip.Addr) string {
 	for _, source := range n.sources {
 		post += fmt.Sprintf("\t\toifname \"wan\" meta l4proto udp %s\n", source)
 	}
+	if n.Translates {
+		// What TCP goes through is the same for all kinds.
+		post += "\t\toifname \"wan\" meta l4proto tcp masquerade\n"
+	}
 	if n.destination != "" {
 		pre += fmt.Sprintf("\t\tiifname \"wan\" %s\n", n.destination)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"ferry.invalid/lab/link"
 	"ferry.invalid/lab/netns"
 )
 
@@ -46,6 +47,8 @@ type Home struct {
 	NAT NAT
 	// Client is where the client's programs run.
 	Client *Host
+	// WAN is the router's outside address.
+	WAN netip.Addr
 	// router is what stands between.
 	router *netns.Namespace
 }
@@ -117,7 +120,37 @@ func (s *Segment) Home(nat NAT) (*Home, error) {
 	}
 	rules := router.Command(context.Background(), "nft", "-f", "-")
 	rules.Stdin = strings.NewReader(nat.rules(wan.IPv4[0], client.IPv4[0]))
-	return &Home{NAT: nat, Client: client, router: router}, netns.RunCommand(rules)
+	return &Home{NAT: nat, Client: client, WAN: wan.IPv4[0], router: router}, netns.RunCommand(rules)
+}
+
+// Far connects a host by a long wire.
+func (s *Segment) Far(name string, options link.Options) (*Host, *link.Link, error) {
+	ns, err := s.namespace(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	s.mu.Lock()
+	s.links++
+	number := s.links
+	s.mu.Unlock()
+	at := func(end int) []string {
+		return []string{fmt.Sprintf("10.97.%d.%d/24", number, end), fmt.Sprintf("fd97:0:0:%d::%d/64", number, end)}
+	}
+	wire, err := link.Connect(
+		link.End{Namespace: s.core, Device: fmt.Sprintf("far-%d", number), Addresses: at(1)},
+		link.End{Namespace: ns, Device: "eth0", Addresses: at(2)},
+		options,
+	)
+	if err != nil {
+		return nil, nil, err
+	}
+	host := &Host{
+		Namespace: ns,
+		IPv4:      []netip.Addr{netip.AddrFrom4([4]byte{10, 97, byte(number), 2})},
+		IPv6:      []netip.Addr{netip.MustParseAddr(fmt.Sprintf("fd97:0:0:%d::2", number))},
+	}
+	return host, wire, ns.Configure(
+		fmt.Sprintf("route add default via 10.97.%d.1", number), fmt.Sprintf("route add default via fd97:0:0:%d::1", number))
 }
 
 // path is a file or folder of the segment.

@@ -1,8 +1,11 @@
 //! The command line: what can be typed.
 
 use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use ferry_client::RelayUrl;
 use ferry_client::derp_map::Expectations;
 
 use crate::source::Source;
@@ -39,6 +42,12 @@ pub(crate) enum Command {
     /// Explain which relay region is home and why, and what would change it
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(Explain),
+    /// What this network can do: which relays answer and how fast, whether UDP passes, what the NAT does, who stands in the way
+    #[command(
+        after_help = "Exit code: 0 all works, 1 something does not (traffic may have to go through relays), 2 wrong usage or no \
+        readable map, 3 no relay can be reached, 130 interrupted."
+    )]
+    Netcheck(Netcheck),
 }
 
 /// `ferry explain`.
@@ -116,6 +125,53 @@ pub(crate) enum MapCommand {
     /// Show what changed between two maps, and whose home may move for it
     #[command(after_help = "Exit code: 0 no difference, 1 a difference, 2 wrong usage or an unreadable map.")]
     Diff(Diff),
+}
+
+/// `ferry netcheck`.
+#[derive(Debug, Args)]
+pub(crate) struct Netcheck {
+    /// The relays: a DERP map, JSON; - for standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["relay", "cert_name", "stun_port"])]
+    pub(crate) derp_map: Option<Source>,
+    /// One relay, with STUN on UDP 3478; may be given several times
+    #[arg(long, value_name = "https://HOST[:PORT]")]
+    pub(crate) relay: Vec<RelayUrl>,
+    /// What the relays' certificates are checked for in place of the host: a name, or sha256-raw: and a hash, as in a map
+    #[arg(long, value_name = "NAME", requires = "relay")]
+    pub(crate) cert_name: Option<String>,
+    /// The relays' UDP port of STUN
+    #[arg(long, value_name = "PORT", requires = "relay")]
+    pub(crate) stun_port: Option<u16>,
+    /// Check again and again: everything each 5 minutes, and in between the fastest regions
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) every: Option<Every>,
+    /// Print JSON: the fields of tailscale netcheck, and more below Ferry; with --every, one line for each check
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// How often: `30s`, `5m`, `1h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Every(pub(crate) Duration);
+
+/// Why a text is no interval.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("write a whole number and s, m or h, from 1s to 24h")]
+pub(crate) struct EveryError;
+
+impl FromStr for Every {
+    type Err = EveryError;
+
+    fn from_str(text: &str) -> Result<Self, EveryError> {
+        let units = [('s', 1), ('m', 60), ('h', 3600)];
+        let (number, unit) = units
+            .into_iter()
+            .find_map(|(unit, secs)| Some((text.strip_suffix(unit)?, secs)))
+            .ok_or(EveryError)?;
+        let number: u64 = number.parse().map_err(|_| EveryError)?;
+        let secs = number.checked_mul(unit).filter(|secs| (1..=86_400).contains(secs)).ok_or(EveryError)?;
+        Ok(Self(Duration::from_secs(secs)))
+    }
 }
 
 /// `ferry map lint`.
@@ -204,7 +260,11 @@ const EXAMPLES: &str = "Examples:
   ferry map show new.json --last-good /var/lib/ferry/derpmap.json
       keep a map that is good; show the last good one, and its age, if this one is not
   ferry map diff old.json new.json
-      what changed, and whose home may move for it";
+      what changed, and whose home may move for it
+  ferry netcheck --relay https://relay.example.net
+      what this network can do, as seen with one relay
+  ferry netcheck --derp-map derpmap.json --json
+      the same with all relays of a map, for programs";
 
 /// Below `ferry doctor --help`.
 const DOCTOR_EXAMPLES: &str = "Examples:
@@ -244,7 +304,7 @@ mod tests {
     fn every_example_parses() {
         let lines = EXAMPLES.lines().chain(DOCTOR_EXAMPLES.lines()).chain(EXPLAIN_EXAMPLES.lines());
         let lines = lines.filter_map(|line| line.find("ferry ").and_then(|start| line.get(start..)));
-        assert_eq!(lines.clone().count(), 12);
+        assert_eq!(lines.clone().count(), 14);
         for line in lines {
             Cli::try_parse_from(line.split_whitespace()).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
@@ -264,6 +324,13 @@ mod tests {
             "ferry doctor relay.example.net --timeout 0",
             "ferry doctor relay.example.net --stun-port 1 --no-stun",
             "ferry doctor 900a --derp-map map.json --mesh relay.example.net",
+            "ferry netcheck a.json",
+            "ferry netcheck --relay relay.example.net",
+            "ferry netcheck --derp-map a.json --relay https://relay.example.net",
+            "ferry netcheck --cert-name relay.example.net",
+            "ferry netcheck --relay https://relay.example.net --every 5",
+            "ferry netcheck --relay https://relay.example.net --every 0s",
+            "ferry netcheck --relay https://relay.example.net --every 25h",
         ] {
             let error = Cli::try_parse_from(line.split_whitespace()).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");

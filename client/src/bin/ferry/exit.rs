@@ -10,3 +10,9 @@ pub(crate) const CHANGED: u8 = 1;
 pub(crate) const STOOD_IN: u8 = 1;
 /// Wrong usage, or a file that cannot be read or written.
 pub(crate) const UNUSABLE: u8 = 2;
+/// Something does not work on this network.
+pub(crate) const LIMITED: u8 = 1;
+/// No relay can be reached.
+pub(crate) const NO_RELAY: u8 = 3;
+/// Ctrl-C.
+pub(crate) const INTERRUPTED: u8 = 130;

@@ -1,5 +1,5 @@
-//! `ferry`: the client's tools in the hand. What a DERP map says, what is wrong with it, and what changed; what is wrong
-//! with a relay; and why which one is home.
+//! `ferry`: the client's tools in the hand. What a DERP map says, what is wrong with it, and what changed; what the network here can
+//! do; what is wrong with a relay; and why which one is home.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
@@ -10,6 +10,7 @@ mod exit;
 mod explain;
 mod last_good;
 mod map;
+mod netcheck;
 mod output;
 mod source;
 
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Command::Map { command: MapCommand::Diff(flags) } => map::diff::run(flags),
         Command::Doctor(flags) => doctor::run(flags),
         Command::Explain(flags) => explain::run(flags),
+        Command::Netcheck(flags) => netcheck::run(flags),
     };
     match done {
         Ok(code) => ExitCode::from(code),
