@@ -216,15 +216,15 @@ func prepare(ctx context.Context) (Binaries, error) {
 	case relay == "" && *kindFlag == "ferry":
 		return Binaries{}, errors.New("-kind=ferry needs -relay=BINARY, for example -relay=../../target/release/ferry-relay")
 	}
-	relay, err := binary("-relay", relay)
+	relay, err := program("-relay", relay)
 	if err != nil {
 		return Binaries{}, err
 	}
-	stun, err := binary("-stun", *stunFlag)
+	stun, err := program("-stun", *stunFlag)
 	if err != nil {
 		return Binaries{}, err
 	}
-	ferry, err := binary("-ferry", *ferryFlag)
+	ferry, err := program("-ferry", *ferryFlag)
 	if err != nil {
 		return Binaries{}, err
 	}
@@ -244,8 +244,8 @@ func prepare(ctx context.Context) (Binaries, error) {
 	return built, err
 }
 
-// binary is the absolute path of a program that a flag names, or empty.
-func binary(name, path string) (string, error) {
+// program is the absolute path of a program that a flag names, or empty.
+func program(name, path string) (string, error) {
 	if path == "" {
 		return "", nil
 	}

@@ -18,11 +18,15 @@ const START_MAX: Duration =
 
 /// Nodes that are asked whether they have another address.
 const OFFERS_MAX: usize = 6;
-/// They are asked again after this time.
+/// Each is asked so often, while it is silent: derper stays so.
+const OFFER_TIMES: u32 = 3;
+/// After this time each.
 const OFFER_AGAIN: Duration = Duration::from_millis(100);
-/// The slowest of them is waited for this long at least, and at most.
-const OFFER_WAIT_MIN: Duration = Duration::from_millis(150);
-const OFFER_WAIT_MAX: Duration = Duration::from_millis(300);
+/// An answer may take twice as long as the last one, and this much longer.
+const OFFER_PATIENCE: Duration = Duration::from_millis(30);
+/// Nodes that have not answered yet are waited for this long: they may have another address, where those that have answered
+/// have none.
+const OFFER_WAIT_MAX: Duration = Duration::from_millis(450);
 
 /// SOFTWARE of the question, so long that an answer with all addresses (68 bytes over IPv4, 116 over IPv6) is not more than 1.1 times
 /// its request, which strict servers insist on.
@@ -83,10 +87,18 @@ pub(super) enum BehaviourCheck<I> {
 /// Whom to ask.
 #[derive(Debug, Default)]
 pub(super) struct Choosing {
-    /// Whom was asked, and how often.
-    asked: Vec<(usize, IpAddr, u32)>,
+    asked: Vec<Asked>,
     first: Option<Instant>,
-    again: Option<Instant>,
+}
+
+/// A node that was asked whether it has another address.
+#[derive(Debug)]
+struct Asked {
+    /// Its place among the probes.
+    probe: usize,
+    ip: IpAddr,
+    times: u32,
+    last: Instant,
 }
 
 impl<I: FnMut() -> TransactionId + Clone> BehaviourCheck<I> {
@@ -177,44 +189,67 @@ impl Choosing {
         queue: &mut VecDeque<Output>,
     ) -> Choice {
         let answered = probes.answered(family);
-        let Some(&(_, fastest, _)) = answered.first() else {
+        if answered.is_empty() {
             return match probes.is_over(family) {
                 true => Choice::Nobody(NotDiscovered::NoAnswer),
                 false => Choice::Wait(start + REPORT_TIME_MAX),
             };
-        };
+        }
         let latest = start + START_MAX;
         if self.first.is_none() && now >= latest {
             return Choice::Nobody(NotDiscovered::OutOfTime);
         }
-        let request = question(family);
-        for (place, _, to) in &answered {
-            if self.asked.len() < OFFERS_MAX && !self.asked.iter().any(|(_, ip, _)| *ip == to.ip()) {
-                self.asked.push((*place, to.ip(), 1));
-                probes.ask_offer(now, *place, request, ids, queue);
-            }
-        }
         let first = *self.first.get_or_insert(now);
-        let again = *self.again.get_or_insert(now + OFFER_AGAIN);
-        let silent = |probes: &Probes, place: usize| offer(probes, place) == Offer::Silent;
-        if again <= now {
-            for (place, _, times) in self.asked.iter_mut().filter(|(_, _, times)| *times == 1) {
-                *times = 2;
-                if silent(probes, *place) {
-                    probes.ask_offer(now, *place, request, ids, queue);
+        let silent = self.ask(now, family, &answered, probes, ids, queue);
+        let found = answered.iter().any(|(place, _, to)| names_other_ip(offer(probes, *place), *to));
+        let until = (first + OFFER_WAIT_MAX).min(latest);
+        match silent {
+            _ if found || until <= now => Choice::Ask(ranked(&answered, probes)),
+            Some(due) => Choice::Wait(due.min(until)),
+            None if probes.is_over(family) => Choice::Ask(ranked(&answered, probes)),
+            None => Choice::Wait(until),
+        }
+    }
+
+    /// Asks who is new, and again who is silent; until when the next of them is waited for, None if all have said or are given up.
+    fn ask(
+        &mut self,
+        now: Instant,
+        family: Family,
+        answered: &[(usize, Duration, SocketAddr)],
+        probes: &mut Probes,
+        ids: &mut impl FnMut() -> TransactionId,
+        queue: &mut VecDeque<Output>,
+    ) -> Option<Instant> {
+        let mut until: Option<Instant> = None;
+        for (probe, round_trip, to) in answered {
+            let known = self.asked.iter().position(|asked| asked.ip == to.ip());
+            let place = match known {
+                Some(place) => place,
+                None if self.asked.len() < OFFERS_MAX => {
+                    self.asked.push(Asked { probe: *probe, ip: to.ip(), times: 0, last: now });
+                    self.asked.len() - 1
                 }
+                None => continue,
+            };
+            let Some(asked) = self.asked.get_mut(place).filter(|asked| asked.probe == *probe) else {
+                continue;
+            };
+            if matches!(offer(probes, *probe), Offer::Other(_)) {
+                continue;
+            }
+            if asked.times == 0 || asked.times < OFFER_TIMES && asked.last + OFFER_AGAIN <= now {
+                (asked.times, asked.last) = (asked.times + 1, now);
+                probes.ask_offer(now, *probe, question(family), ids, queue);
+            }
+            let patience =
+                if asked.times < OFFER_TIMES { OFFER_AGAIN } else { *round_trip * 2 + OFFER_PATIENCE };
+            let due = asked.last + patience;
+            if due > now {
+                until = Some(until.map_or(due, |until| until.min(due)));
             }
         }
-        let has_other_ip =
-            |(place, _, to): &(usize, Duration, SocketAddr)| names_other_ip(offer(probes, *place), *to);
-        let waited = first + (fastest * 3).clamp(OFFER_WAIT_MIN, OFFER_WAIT_MAX);
-        let all_said =
-            probes.is_over(family) && self.asked.iter().all(|(place, _, _)| !silent(probes, *place));
-        if !all_said && now < waited.min(latest) && !answered.iter().any(has_other_ip) {
-            let again = (again > now).then_some(again);
-            return Choice::Wait(again.unwrap_or(waited).min(waited).min(latest));
-        }
-        Choice::Ask(ranked(&answered, probes))
+        until
     }
 }
 

@@ -24,7 +24,7 @@ fn usual() -> Nat {
 /// A firewall of IPv6.
 fn firewall6() -> Nat {
     let mut firewall = Nat::firewall(Filtering::AddressAndPortDependent);
-    firewall.host = "2001:db8:1::2".parse().unwrap();
+    firewall.host = "2001:db8:1::2".parse().expect("an address");
     firewall
 }
 

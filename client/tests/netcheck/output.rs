@@ -38,7 +38,7 @@ fn checked() -> (String, Value) {
     let nat = Nat::new(Mapping::EndpointIndependent, Filtering::AddressDependent, 3);
     let report = World::new(nat, with_discovery(&[30, 20]), 1).check(Config::complete()).report;
     let text = report.to_json(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
-    let value = serde_json::from_str(&text).unwrap();
+    let value = serde_json::from_str(&text).expect("JSON");
     (text, value)
 }
 

@@ -155,7 +155,10 @@ impl World {
     /// A map of the relays.
     pub(crate) fn map(&self) -> DerpMap {
         let regions = self.relays.iter().map(|relay| {
-            let ipv6 = relay.stun6.as_ref().map_or("none".to_owned(), |server| server.first.ip().to_string());
+            let ipv6 = relay
+                .stun6
+                .as_ref()
+                .map_or_else(|| "none".to_owned(), |server| server.first.ip().to_string());
             let node = Node {
                 name: format!("{}a", relay.region),
                 region_id: relay.region,
