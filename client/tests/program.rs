@@ -45,6 +45,10 @@ fn wrong_usage_and_files_that_cannot_be_read_end_with_2() {
         (&["map", "diff", "-", "-"], "give the other as a FILE"),
         (&["map", "diff", "-"], "<NEW>"),
         (&["map"], "Usage"),
+        (&["netcheck"], "no relays given; write --derp-map FILE or --relay https://HOST"),
+        (&["netcheck", "--derp-map", "no/such/file.json"], "cannot read no/such/file.json"),
+        (&["netcheck", "--derp-map", "https://example.net/map"], "curl -fsS https://example.net/map"),
+        (&["netcheck", "--relay", "http://127.0.0.1"], "write https://"),
     ] {
         let output = run(words, CLEAN);
         assert_eq!(output.status.code(), Some(2), "{words:?}");
@@ -144,6 +148,21 @@ fn nobody_who_answers_is_no_home_and_garbage_is_no_report() {
         assert_eq!(output.status.code(), Some(2), "{input}");
         assert!(stderr(&output).contains(said), "{input}: {}", stderr(&output));
     }
+}
+
+#[test]
+fn without_a_relay_netcheck_says_so_and_ends_with_3() {
+    // Port 1 of this machine: nobody is there, and says so.
+    let asked = ["netcheck", "--relay", "https://127.0.0.1:1", "--stun-port", "1"];
+    let output = run(&asked, "");
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(text.contains("no relay can be reached [no-relay]") && text.contains("Nearest relay"), "{text}");
+    let output = run(&[&asked[..], &["--json"]].concat(), "");
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!((&report["UDP"], &report["PreferredDERP"]), (&Value::from(false), &Value::from(0)));
+    assert_eq!(report["Ferry"]["Findings"][0]["Code"], "no-relay");
 }
 
 #[test]

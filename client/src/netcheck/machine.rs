@@ -185,11 +185,14 @@ impl<I: FnMut() -> TransactionId + Clone> Netcheck<I> {
         }
     }
 
-    fn is_ipv6_faster(&self) -> bool {
+    /// None while neither family has answered.
+    fn is_ipv6_faster(&self) -> Option<bool> {
         let fastest = |family| self.probes.answered(family).first().map(|(_, round_trip, _)| *round_trip);
         match (fastest(Family::Ipv6), fastest(Family::Ipv4)) {
-            (Some(ipv6), Some(ipv4)) => ipv6 < ipv4,
-            (ipv6, _) => ipv6.is_some(),
+            (Some(ipv6), Some(ipv4)) => Some(ipv6 < ipv4),
+            (Some(_), None) => Some(true),
+            (None, Some(_)) => Some(false),
+            (None, None) => None,
         }
     }
 

@@ -153,12 +153,13 @@ impl Relays {
         }
     }
 
-    /// Asks, and gives up what takes too long. `ipv6_first` says which family works.
+    /// Asks, and gives up what takes too long. `ipv6_first` says which family works; where that is not known, every other relay is asked over
+    /// IPv6 first, so that it is known then.
     pub(super) fn step(
         &mut self,
         now: Instant,
         end: Instant,
-        ipv6_first: bool,
+        ipv6_first: Option<bool>,
         names: &Names,
         targets: &[Target],
         queue: &mut VecDeque<Output>,
@@ -191,7 +192,7 @@ impl Relays {
             }
             let Some(&target) = check.left.last() else { continue };
             let Some(node) = targets.get(target) else { continue };
-            match addresses(node, ipv6_first, names) {
+            match addresses(node, ipv6_first.unwrap_or(self.asked % 2 == 1), names) {
                 None => all = all.and(Progress::Until(end)),
                 Some(addresses) if addresses.is_empty() => {
                     check.left.pop();
