@@ -17,6 +17,7 @@
 //! - **Relays over HTTPS**: without a STUN answer for half a second all of them, since that is then the only latency there is;
 //!   else the three fastest and the home, for a relay that answers STUN may still be out of TCP's reach.
 //! - **A captive portal**: relays that the map marks are asked for `/generate_204` with a challenge that only they can answer.
+//! - **The router**, if it is known: whether it opens ports by PCP, NAT-PMP or UPnP. None is opened.
 //! - **NAT64**: whether the network translates IPv4 (RFC 7050).
 //!
 //! # When it ends
@@ -49,13 +50,14 @@ mod machine;
 mod names;
 mod nat64;
 mod plan;
+mod port_mapping;
 mod portal;
 mod relays;
 mod report;
 mod stun;
 mod target;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ferry_protocol::derp_map::RegionId;
@@ -70,6 +72,7 @@ pub use machine::Netcheck;
 pub use names::{LOOKUP_TIME_MAX, LOOKUPS_AT_ONCE, LookupId};
 pub use nat64::{IPV4_ONLY_HOST, Nat64Prefix};
 pub use plan::Previous;
+pub use port_mapping::PortMapping;
 pub use portal::{PORTAL_AFTER, PORTAL_TIME_MAX, Portal, PortalAnswer, PortalId, PortalProbe};
 pub use relays::{HTTPS_TIME_MAX, HttpsFailure, HttpsId, HttpsOutcome, HttpsProbe, HttpsStage, HttpsTimes};
 pub use report::{Exchange, FamilyReport, Ignored, NodeReport, RegionReport, Report};
@@ -98,6 +101,8 @@ pub struct Config {
     pub relays: bool,
     /// Look for a captive portal in a full report even where UDP works.
     pub portal: bool,
+    /// The router that a full report asks whether it opens ports; None if it is not known, and nobody is to be asked.
+    pub gateway: Option<Ipv4Addr>,
     /// Whether the system has IPv6 at all; only reported.
     pub os_has_ipv6: bool,
 }
@@ -113,6 +118,7 @@ impl Config {
             behaviour: true,
             relays: true,
             portal: false,
+            gateway: None,
             os_has_ipv6: true,
         }
     }
@@ -127,6 +133,7 @@ impl Config {
             behaviour: false,
             relays: false,
             portal: false,
+            gateway: None,
             os_has_ipv6: true,
         }
     }
@@ -154,6 +161,8 @@ pub enum SocketId {
     Data(Family),
     /// One of those that are there to find out what the NAT does.
     Behaviour(Family, discovery::SocketId),
+    /// That from which the router is asked, of IPv4.
+    PortMapping,
 }
 
 impl SocketId {
@@ -161,6 +170,7 @@ impl SocketId {
     pub const fn family(self) -> Family {
         match self {
             Self::Data(family) | Self::Behaviour(family, _) => family,
+            Self::PortMapping => Family::Ipv4,
         }
     }
 }

@@ -120,6 +120,8 @@ type truth struct {
 	udp, ipv4, ipv6 bool
 	// varies and captive are empty where nothing can be said.
 	varies, captive opt.Bool
+	// ports is whether the router opens ports, by PCP, NAT-PMP and UPnP alike; empty without an IPv4 router.
+	ports opt.Bool
 	// global is our address outside; invalid for none.
 	global netip.Addr
 	// mapping and filtering over IPv4, and filtering over IPv6; empty where they cannot be told.
@@ -141,7 +143,7 @@ func openTruth(home *Home) truth {
 	nat := home.NAT
 	want := truth{
 		udp: true, ipv4: true, ipv6: true, varies: opt.NewBool(nat.Mapping != EndpointIndependent), captive: opt.NewBool(false),
-		global: home.outside(), mapping: nat.Mapping, filtering: nat.Filtering, filtering6: AddressAndPortDependent,
+		ports: opt.NewBool(false), global: home.outside(), mapping: nat.Mapping, filtering: nat.Filtering, filtering6: AddressAndPortDependent,
 		hairpin: string(Unknown), preferred: []int{nearRegion, stockRegion},
 		codes: []string{"ipv6-works"}, noCodes: []string{"udp-blocked", "no-relay", "captive-portal", "region-silent", "relay-unusable"},
 	}
@@ -161,7 +163,7 @@ func openTruth(home *Home) truth {
 // withoutUDP is the truth of a network where relays are reached over TCP alone.
 func withoutUDP() truth {
 	return truth{
-		ipv4: true, ipv6: true, captive: opt.NewBool(false), hairpin: string(Unknown), preferred: []int{nearRegion, stockRegion},
+		ipv4: true, ipv6: true, captive: opt.NewBool(false), ports: opt.NewBool(false), hairpin: string(Unknown), preferred: []int{nearRegion, stockRegion},
 		silent: []int{stunRegion}, codes: []string{"udp-blocked"}, noCodes: []string{"no-relay", "captive-portal"}, exit: 1,
 	}
 }
@@ -232,7 +234,7 @@ table ip portal {
 }
 `)
 		l.expect(t, home, all, truth{
-			captive: opt.NewBool(true), hairpin: string(Unknown), preferred: []int{0},
+			captive: opt.NewBool(true), ports: opt.NewBool(false), hairpin: string(Unknown), preferred: []int{0},
 			silent: []int{nearRegion, stockRegion, stunRegion, farRegion},
 			codes:  []string{"captive-portal", "no-relay"}, exit: 3,
 		})
@@ -260,6 +262,13 @@ table ip portal {
 		want := openTruth(home)
 		want.silent, want.codes, want.noCodes = []int{deadRegion}, []string{"region-silent"}, []string{"udp-blocked", "no-relay"}
 		l.expect(t, home, withDead, want)
+	})
+	t.Run("router opens ports", func(t *testing.T) {
+		home := home(t, "opens-ports")
+		servePorts(t, home)
+		want := openTruth(home)
+		want.ports, want.codes = opt.NewBool(true), append(want.codes, "port-mapping")
+		l.expect(t, home, all, want)
 	})
 	t.Run("no way out", func(t *testing.T) {
 		home := home(t, "offline")
@@ -300,6 +309,52 @@ func servePortal(t *testing.T, home *Home) {
 	})}
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(func() { server.Close() })
+}
+
+// servePorts plays a router that opens ports by NAT-PMP, PCP and UPnP.
+func servePorts(t *testing.T, home *Home) {
+	t.Helper()
+	wan := home.WAN.As4()
+	serve := func(port int, answer func(question []byte) []byte) {
+		var conn *net.UDPConn
+		if err := home.router.Inside(func() (err error) {
+			conn, err = net.ListenUDP("udp4", &net.UDPAddr{Port: port})
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		go func() {
+			question := make([]byte, 1500)
+			for {
+				n, from, err := conn.ReadFromUDPAddrPort(question)
+				if err != nil {
+					return
+				}
+				if text := answer(question[:n]); text != nil {
+					_, _ = conn.WriteToUDPAddrPort(text, from)
+				}
+			}
+		}()
+	}
+	serve(5351, func(question []byte) []byte {
+		switch {
+		case len(question) == 2 && question[0] == 0 && question[1] == 0:
+			return append([]byte{0, 128, 0, 0, 0, 0, 0, 1}, wan[:]...)
+		case len(question) == 24 && question[0] == 2 && question[1] == 0:
+			return append([]byte{2, 128, 0, 0}, make([]byte, 20)...)
+		}
+		// A mapping would be another question: netcheck asks for none.
+		t.Errorf("the router was asked %x", question)
+		return nil
+	})
+	serve(1900, func(question []byte) []byte {
+		if !strings.HasPrefix(string(question), "M-SEARCH * HTTP/1.1") {
+			return nil
+		}
+		return []byte("HTTP/1.1 200 OK\r\nCACHE-CONTROL: max-age=120\r\nST: urn:schemas-upnp-org:device:InternetGatewayDevice:1\r\n" +
+			"USN: uuid:1::urn:schemas-upnp-org:device:InternetGatewayDevice:1\r\nLOCATION: http://192.0.2.1:5000/root.xml\r\n\r\n")
+	})
 }
 
 // expect has ferry netcheck judge a home's network, and Tailscale's netcheck beside it. What Ferry says may be incomplete on a
@@ -386,6 +441,9 @@ func (l *netcheckLab) compare(got FerryReport, want truth) (missing, wrong []str
 	exact("IPv6", got.IPv6, want.ipv6)
 	exact("MappingVariesByDestIP", known(got.MappingVariesByDestIP), known(want.varies))
 	exact("CaptivePortal", known(got.CaptivePortal), known(want.captive))
+	for service, said := range map[string]opt.Bool{"PCP": got.PCP, "PMP": got.PMP, "UPnP": got.UPnP} {
+		exact(service, known(said), known(want.ports))
+	}
 	exact("outside address", got.GlobalV4.Addr(), want.global)
 	exact("exit status", got.Exit, want.exit)
 	verdict("mapping", four.Mapping, want.mapping)

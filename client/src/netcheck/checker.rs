@@ -1,5 +1,6 @@
 //! A netcheck on real sockets, by tokio.
 
+mod gateway;
 mod http;
 mod https;
 mod sockets;
@@ -72,7 +73,8 @@ impl Checker {
     /// Makes one check, which takes [2.9 s](super::REPORT_TIME_MAX) at most; `nearest` hears the first word.
     ///
     /// Dropped, the future leaves nothing behind but, for as long as the system's resolver takes, the threads of name lookups.
-    /// Needs a tokio runtime with I/O and time; `config.os_has_ipv6` is found out here.
+    /// Needs a tokio runtime with I/O and time; `config.os_has_ipv6` is found out here, and on
+    /// Linux `config.gateway` if it is None.
     ///
     /// # Errors
     ///
@@ -84,6 +86,7 @@ impl Checker {
         mut nearest: impl FnMut(Nearest),
     ) -> Result<Report, CheckError> {
         config.os_has_ipv6 = UdpSocket::bind("[::1]:0").is_ok();
+        config.gateway = config.gateway.or_else(gateway::default_gateway);
         let mut check = Netcheck::new(map, config, Instant::now(), random_ids()?);
         let (events, mut arrived) = mpsc::channel(EVENTS_MAX);
         let mut sockets = Sockets::default();

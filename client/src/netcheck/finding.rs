@@ -1,6 +1,7 @@
 //! The report in words: what works, what does not, how that is known, and what to change.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use ferry_stun::discovery::{Filtering, Hairpin, Mapping};
 use serde::Serialize;
@@ -50,6 +51,10 @@ pub enum Code {
     MappingUnknown,
     /// Two computers behind the same NAT cannot meet at its outside address.
     NoHairpin,
+    /// The router opens ports when it is asked.
+    PortMapping,
+    /// There is another NAT behind the router.
+    DoubleNat,
     /// The provider translates addresses too.
     SharedAddressSpace,
     /// A box on the way rewrites addresses inside packets.
@@ -94,6 +99,7 @@ impl Report {
         for family in Family::BOTH {
             self.find_behaviour(family, &mut findings);
         }
+        self.find_port_mapping(&mut findings);
         self.find_ipv6(&mut findings);
         let ignored = self.ignored;
         let strays = [ignored.malformed, ignored.unknown_transaction, ignored.from_elsewhere]
@@ -303,6 +309,37 @@ impl Report {
                 what: "a box on the way rewrites addresses inside packets".to_owned(),
                 evidence: "MAPPED-ADDRESS differs from XOR-MAPPED-ADDRESS".to_owned(),
                 remedy: Some("turn off the router's application layer gateway (ALG) for STUN or SIP"),
+            });
+        }
+    }
+
+    /// What the router does when it is asked.
+    fn find_port_mapping(&self, findings: &mut Vec<Finding>) {
+        let ports = &self.port_mapping;
+        let (Some(gateway), Some(true)) = (ports.gateway, ports.any()) else { return };
+        let ways = [("PCP", ports.pcp), ("NAT-PMP", ports.pmp), ("UPnP", ports.upnp)];
+        let ways = named(ways.into_iter().filter(|(_, works)| *works).map(|(name, _)| name));
+        let global = self.families.ipv4.global.map(|global| global.ip());
+        let double = ports.external.zip(global).filter(|(external, global)| IpAddr::V4(*external) != *global);
+        if let Some((external, global)) = double {
+            findings.push(Finding {
+                severity: Severity::Warning,
+                code: Code::DoubleNat,
+                what:
+                    "there is another NAT behind the router: ports that it opens are not open to the internet"
+                        .to_owned(),
+                evidence: format!("the router {gateway} has {external}, and nodes see {global}"),
+                remedy: Some(
+                    "connect the router to the internet directly, or set one of the two to bridge mode",
+                ),
+            });
+        } else {
+            findings.push(Finding {
+                severity: Severity::Good,
+                code: Code::PortMapping,
+                what: "the router opens ports when it is asked".to_owned(),
+                evidence: format!("{gateway} answers {ways}"),
+                remedy: None,
             });
         }
     }

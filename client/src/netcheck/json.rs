@@ -1,7 +1,7 @@
 //! The report as JSON: the names of `tailscale netcheck --format=json`, and below `Ferry` what it does not have.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ferry_protocol::derp_map::RegionId;
@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::family::PerFamily;
 use super::finding::Finding;
+use super::port_mapping::PortMapping;
 use super::portal::Portal;
 use super::relays::HttpsOutcome;
 use super::report::{FamilyReport, Ignored, NodeReport, RegionReport, Report};
@@ -80,6 +81,7 @@ struct Tailscale<'a> {
 impl<'a> Tailscale<'a> {
     fn of(report: &'a Report, now: SystemTime) -> Self {
         let PerFamily { ipv4, ipv6 } = &report.families;
+        let ports = &report.port_mapping;
         let latencies = |latency: fn(&RegionReport) -> Option<Duration>| {
             let measured = report.regions.iter().filter_map(|(id, region)| Some((*id, latency(region)?)));
             measured.map(|(id, latency)| (id, latency.as_nanos())).collect()
@@ -95,9 +97,9 @@ impl<'a> Tailscale<'a> {
             os_has_ipv6: report.os_has_ipv6,
             icmpv4: false,
             mapping_varies_by_dest_ip: report.mapping_varies(),
-            upnp: None,
-            pmp: None,
-            pcp: None,
+            upnp: ports.said(ports.upnp),
+            pmp: ports.said(ports.pmp),
+            pcp: ports.said(ports.pcp),
             preferred_derp: report.preferred.unwrap_or_default(),
             region_latency: latencies(|region| region.latency),
             region_v4_latency: latencies(|region| region.stun.ipv4),
@@ -125,6 +127,7 @@ struct Ferry<'a> {
     ipv6: Family,
     regions: BTreeMap<RegionId, Region<'a>>,
     portal: PortalJson<'a>,
+    port_mapping: Option<Router<'a>>,
     #[serde(rename = "NAT64Prefix")]
     nat64_prefix: Option<String>,
     #[serde(rename = "TranslatedIPv4")]
@@ -144,6 +147,7 @@ impl<'a> Ferry<'a> {
             ipv6: Family::of(&report.families.ipv6),
             regions: report.regions.iter().map(|(id, region)| (*id, Region::of(region))).collect(),
             portal: PortalJson::of(&report.portal),
+            port_mapping: Router::of(&report.port_mapping),
             nat64_prefix: report.nat64.map(|prefix| prefix.to_string()),
             translated_ipv4: report.translated_ipv4,
             unresolved: &report.unresolved,
@@ -333,6 +337,22 @@ impl<'a> PortalJson<'a> {
                 Self::Captive { instead_of: *instead_of, status: *status, location: location.as_deref() }
             }
         }
+    }
+}
+
+/// The router that was asked to open ports.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Router<'a> {
+    gateway: Ipv4Addr,
+    external: Option<Ipv4Addr>,
+    location: Option<&'a str>,
+}
+
+impl<'a> Router<'a> {
+    fn of(ports: &'a PortMapping) -> Option<Self> {
+        let gateway = ports.gateway?;
+        Some(Self { gateway, external: ports.external, location: ports.location.as_deref() })
     }
 }
 

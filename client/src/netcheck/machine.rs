@@ -10,6 +10,7 @@ use super::behaviour::BehaviourCheck;
 use super::names::{LookupId, Names, Source};
 use super::nat64::{IPV4_ONLY_HOST, Nat64Prefix, is_translated};
 use super::plan::plan;
+use super::port_mapping::PortMappingCheck;
 use super::portal::{PORTAL_AFTER, PortalCheck};
 use super::relays::Relays;
 use super::report::{FamilyReport, NodeReport, RegionReport, Report};
@@ -44,6 +45,7 @@ pub struct Netcheck<I> {
     probes: Probes,
     relays: Relays,
     portal: PortalCheck,
+    port_mapping: PortMappingCheck,
     behaviours: PerFamily<BehaviourCheck<I>>,
     /// Only a full report asks.
     nat64: Option<LookupId>,
@@ -71,6 +73,7 @@ impl<I: FnMut() -> TransactionId + Clone> Netcheck<I> {
         let nat64 = full.then(|| names.add(IPV4_ONLY_HOST));
         nat64.into_iter().for_each(|nat64| names.want(Source::Name(nat64)));
         Self {
+            port_mapping: PortMappingCheck::new(config.gateway.filter(|_| full)),
             portal: PortalCheck::new(full.then_some(now + PORTAL_AFTER)),
             behaviours: PerFamily::from_fn(|_| BehaviourCheck::new(full && config.behaviour)),
             config,
@@ -147,9 +150,14 @@ impl<I: FnMut() -> TransactionId + Clone> Netcheck<I> {
                     discovery.handle(now, socket, from, datagram);
                 }
             }
+            Input::Opened { socket: SocketId::PortMapping, local } => self.port_mapping.opened(now, local),
+            Input::OpenFailed { socket: SocketId::PortMapping } => self.port_mapping.failed(),
+            Input::Datagram { socket: SocketId::PortMapping, from, datagram } => {
+                self.port_mapping.handle(from, datagram);
+            }
             Input::Unsendable { socket: SocketId::Data(family) } => self.probes.unsendable(family),
-            // A discovery takes it for lost, and asks again.
-            Input::Unsendable { socket: SocketId::Behaviour(..) } => {}
+            // It is taken for lost, and asked again.
+            Input::Unsendable { socket: SocketId::Behaviour(..) | SocketId::PortMapping } => {}
             Input::Resolved { lookup, addresses } => self.names.resolved(lookup, addresses),
             Input::Https { probe, outcome } => self.relays.answered(probe, outcome, &self.targets),
             Input::Portal { probe, answer } => self.portal.answered(probe, answer),
@@ -167,6 +175,7 @@ impl<I: FnMut() -> TransactionId + Clone> Netcheck<I> {
         }
         let home = self.config.home;
         all = all.and(self.portal.step(now, home, &self.names, &self.targets, &mut self.queue));
+        all = all.and(self.port_mapping.step(now, end, &mut self.queue));
         let ipv6_first = self.is_ipv6_faster();
         all = all.and(self.relays.step(now, end, ipv6_first, &self.names, &self.targets, &mut self.queue));
         for family in Family::BOTH {
@@ -351,6 +360,7 @@ impl<I: FnMut() -> TransactionId + Clone> Netcheck<I> {
             regions: regions.collect(),
             preferred: None,
             portal: self.portal.verdict(),
+            port_mapping: self.port_mapping.found(),
             nat64: self.nat64.and_then(|nat64| Nat64Prefix::among(self.names.addresses(nat64)?)),
             translated_ipv4: local.is_some_and(|local| is_translated(local.ip())),
             unresolved: self.names.failed(self.nat64),

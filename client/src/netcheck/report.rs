@@ -10,6 +10,7 @@ use super::behaviour::Behaviour;
 use super::family::{PerFamily, same_endpoint};
 use super::nat64::Nat64Prefix;
 use super::plan::Previous;
+use super::port_mapping::PortMapping;
 use super::portal::Portal;
 use super::relays::HttpsOutcome;
 use crate::derp_map::RegionRole;
@@ -32,6 +33,8 @@ pub struct Report {
     pub preferred: Option<RegionId>,
     /// Whether a captive portal answers in the relays' place.
     pub portal: Portal,
+    /// Whether the router opens ports when it is asked.
+    pub port_mapping: PortMapping,
     /// The prefix under which a NAT64 has all of IPv4.
     pub nat64: Option<Nat64Prefix>,
     /// The host's own IPv4 address is that of a translator on it (464XLAT).

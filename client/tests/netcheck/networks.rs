@@ -274,3 +274,25 @@ fn both_families_have_their_own_words() {
     assert_eq!((report.families.ipv4.nat(), report.families.ipv6.nat()), (Some(true), Some(false)));
     assert!(codes(&report).contains(&Code::Ipv6Works));
 }
+
+#[test]
+fn a_router_that_opens_ports_is_told_from_one_behind_another() {
+    for (external, expected, unexpected) in [
+        (Some([203, 0, 113, 7]), Some(Code::PortMapping), Code::DoubleNat),
+        (Some([100, 64, 0, 9]), Some(Code::DoubleNat), Code::PortMapping),
+        (None, None, Code::PortMapping),
+    ] {
+        let mut world = World::new(usual(), derpers(&[30, 20]), 1);
+        world.nat_pmp = external;
+        let config = Config { gateway: Some([192, 168, 1, 1].into()), ..Config::complete() };
+        let report = world.check(config).report;
+        assert_eq!(
+            (report.port_mapping.pmp, report.port_mapping.any()),
+            (external.is_some(), Some(external.is_some()))
+        );
+        assert!(expected.is_none_or(|expected| codes(&report).contains(&expected)));
+        assert!(!codes(&report).contains(&unexpected));
+    }
+    let report = World::new(usual(), derpers(&[30, 20]), 1).check(Config::complete()).report;
+    assert_eq!(report.port_mapping.any(), None, "no router is known");
+}

@@ -108,6 +108,8 @@ pub(crate) struct World {
     pub(crate) names: HashMap<String, Vec<IpAddr>>,
     pub(crate) dns_takes: Duration,
     pub(crate) port80: Port80,
+    /// The router's external address by NAT-PMP; None if it does not speak it.
+    pub(crate) nat_pmp: Option<[u8; 4]>,
     /// Lost per thousand datagrams, each way.
     pub(crate) loss_permille: u64,
     /// The longest that a datagram is late, each way.
@@ -140,6 +142,7 @@ impl World {
             names: HashMap::new(),
             dns_takes: Duration::from_millis(10),
             port80: Port80::Relays,
+            nat_pmp: None,
             loss_permille: 0,
             jitter: Duration::ZERO,
             is_hostile: false,
@@ -245,6 +248,13 @@ impl World {
         self.sent += 1;
         let from = self.sockets.iter().find(|(open, _)| *open == socket).expect("an open socket").1;
         let now = self.now;
+        if socket == SocketId::PortMapping {
+            if let Some(external) = self.nat_pmp.filter(|_| payload == [0, 0]) {
+                let payload = [&[0, 128, 0, 0, 0, 0, 0, 1], &external[..]].concat();
+                self.after(Duration::from_millis(2), Event::Inside { from: to, to: from, payload });
+            }
+            return;
+        }
         let Some(nat) = self.nats.of_mut(socket.family()) else {
             return check.handle(now, Input::Unsendable { socket });
         };

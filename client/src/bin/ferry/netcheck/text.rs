@@ -81,6 +81,17 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
         Portal::Captive { .. } => "yes".to_owned(),
     };
     facts.push(("Captive portal", portal));
+    let ports = &report.port_mapping;
+    let ways = [("PCP", ports.pcp), ("NAT-PMP", ports.pmp), ("UPnP", ports.upnp)];
+    let ways: Vec<_> = ways.into_iter().filter(|(_, works)| *works).map(|(name, _)| name).collect();
+    let ports = match ports.gateway {
+        Some(gateway) if ways.is_empty() => format!("the router {gateway} offers none"),
+        Some(gateway) => format!("{} by the router {gateway}", ways.join(", ")),
+        None => "not checked: no IPv4 router is known".to_owned(),
+    };
+    if report.full {
+        facts.push(("Port mapping", ports));
+    }
     if let Some(prefix) = report.nat64 {
         facts.push(("NAT64", prefix.to_string()));
     }
