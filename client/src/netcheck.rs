@@ -10,7 +10,7 @@
 //!
 //! - **STUN**, as a Tailscale client asks, so that derper answers too. In a [full report](Scope::Full) each region's first
 //!   [three nodes](NODES_MAX) over IPv4 and IPv6, all from one socket of each family, and again until they answer, the first node five times within
-//!   1.2 s. In an [incremental one](Scope::Incremental) the home and the three regions that were fastest, by their first node and, if that is silent,
+//!   1.2 s; then once more, and the shorter time counts. In an [incremental one](Scope::Incremental) the home and the three regions that were fastest, by their first node and, if that is silent,
 //!   their next.
 //! - **The NAT or firewall**, once a node has answered: a node with two addresses (OTHER-ADDRESS, RFC 5780) is asked everything, and without one
 //!   several nodes are compared. See [`ferry_stun::discovery`].

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"ferry.invalid/lab/link"
+	"golang.org/x/net/dns/dnsmessage"
 	"tailscale.com/tailcfg"
 	"tailscale.com/types/opt"
 )
@@ -270,6 +271,25 @@ table ip portal {
 		want.ports, want.codes = opt.NewBool(true), append(want.codes, "port-mapping")
 		l.expect(t, home, all, want)
 	})
+	t.Run("names and NAT64", func(t *testing.T) {
+		home := home(t, "names")
+		near := l.near.Region(nearRegion)
+		near.Nodes[0].HostName, near.Nodes[0].IPv4, near.Nodes[0].IPv6 = relayName, "", ""
+		serveNames(t, home.Client, map[string][]netip.Addr{
+			relayName: {l.near.Host.IPv4[0], l.near.Host.IPv6[0]},
+			// What a DNS64 makes of the name that has IPv4 addresses alone (RFC 7050).
+			"ipv4only.arpa": {netip.MustParseAddr("192.0.0.170"), netip.MustParseAddr("64:ff9b::c000:aa")},
+		})
+		regions := l.regions(false)
+		regions[0] = near
+		byName, err := l.segment.writeMap("by-name", regions...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := openTruth(home)
+		want.codes = append(want.codes, "nat64")
+		l.expect(t, home, byName, want)
+	})
 	t.Run("no way out", func(t *testing.T) {
 		home := home(t, "offline")
 		gateway6 := home.Client.IPv6[0].Prev()
@@ -355,6 +375,50 @@ func servePorts(t *testing.T, home *Home) {
 		return []byte("HTTP/1.1 200 OK\r\nCACHE-CONTROL: max-age=120\r\nST: urn:schemas-upnp-org:device:InternetGatewayDevice:1\r\n" +
 			"USN: uuid:1::urn:schemas-upnp-org:device:InternetGatewayDevice:1\r\nLOCATION: http://192.0.2.1:5000/root.xml\r\n\r\n")
 	})
+}
+
+// serveNames plays the resolver that a client's programs ask: on its own loopback, as the lab's namespaces have it.
+func serveNames(t *testing.T, client *Host, names map[string][]netip.Addr) {
+	t.Helper()
+	var conn *net.UDPConn
+	if err := client.Inside(func() (err error) {
+		conn, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 53})
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	go func() {
+		question := make([]byte, 1500)
+		for {
+			n, from, err := conn.ReadFromUDPAddrPort(question)
+			if err != nil {
+				return
+			}
+			var message dnsmessage.Message
+			if message.Unpack(question[:n]) != nil || len(message.Questions) != 1 {
+				continue
+			}
+			message.Response, message.RecursionAvailable, message.Additionals = true, true, nil
+			asked := message.Questions[0]
+			addresses, known := names[strings.TrimSuffix(asked.Name.String(), ".")]
+			if !known {
+				message.RCode = dnsmessage.RCodeNameError
+			}
+			for _, address := range addresses {
+				header := dnsmessage.ResourceHeader{Name: asked.Name, Type: asked.Type, Class: asked.Class, TTL: 60}
+				switch {
+				case address.Is4() && asked.Type == dnsmessage.TypeA:
+					message.Answers = append(message.Answers, dnsmessage.Resource{Header: header, Body: &dnsmessage.AResource{A: address.As4()}})
+				case address.Is6() && asked.Type == dnsmessage.TypeAAAA:
+					message.Answers = append(message.Answers, dnsmessage.Resource{Header: header, Body: &dnsmessage.AAAAResource{AAAA: address.As16()}})
+				}
+			}
+			if answer, err := message.Pack(); err == nil {
+				_, _ = conn.WriteToUDPAddrPort(answer, from)
+			}
+		}
+	}()
 }
 
 // expect has ferry netcheck judge a home's network, and Tailscale's netcheck beside it. What Ferry says may be incomplete on a

@@ -226,7 +226,10 @@ impl Report {
             findings.push(Finding {
                 severity: Severity::Warning,
                 code: Code::RegionSilent,
-                what: format!("{} of the regions did not answer", silent.len()),
+                what: match silent.len() {
+                    1 => "a region did not answer".to_owned(),
+                    many => format!("{many} regions did not answer"),
+                },
                 evidence: named(silent.iter().map(String::as_str)),
                 remedy: Some("their relays may be down, or their UDP port 3478 closed"),
             });
@@ -260,6 +263,9 @@ impl Report {
             let firewall = match (it.nat(), filtering) {
                 (Some(false), Some(Filtering::EndpointIndependent)) => ", and nothing filters",
                 (_, Some(Filtering::EndpointIndependent)) => ", and lets anyone in",
+                (Some(false), Some(Filtering::AddressDependent | Filtering::AddressAndPortDependent)) => {
+                    ", and a firewall that lets in whom you send to"
+                }
                 (_, Some(Filtering::AddressDependent | Filtering::AddressAndPortDependent)) => {
                     ", and lets in whom you send to"
                 }
@@ -362,10 +368,7 @@ impl Report {
                 code: Code::Ipv6Only,
                 what: "only IPv6 works here: peers and relays without it cannot be reached directly"
                     .to_owned(),
-                evidence: format!(
-                    "{} of {} nodes answered over IPv6, none over IPv4",
-                    ipv6.answered, ipv6.asked
-                ),
+                evidence: format!("{}; nothing over IPv4", answered(ipv6)),
                 remedy: None,
             });
         } else if ipv6.works() {
@@ -373,7 +376,7 @@ impl Report {
                 severity: Severity::Good,
                 code: Code::Ipv6Works,
                 what: "IPv6 works".to_owned(),
-                evidence: format!("{} of {} nodes answered", ipv6.answered, ipv6.asked),
+                evidence: answered(ipv6),
                 remedy: None,
             });
         } else if ipv6.can_send && ipv6.asked > 0 && ipv4.works() {
@@ -390,8 +393,16 @@ impl Report {
     }
 }
 
+/// Who answered over a family that works.
+fn answered(family: &FamilyReport) -> String {
+    match family.udp() {
+        true => format!("{} of {} nodes answered", family.answered, family.asked),
+        false => "a relay answered over HTTPS".to_owned(),
+    }
+}
+
 fn behaviour_evidence(family: &FamilyReport) -> String {
-    let mut said = vec![format!("{} of {} nodes answered", family.answered, family.asked)];
+    let mut said = vec![answered(family)];
     if let Some(found) = family.behaviour.known() {
         match found.mapping.reason() {
             None => said.extend(found.mapping.known().map(|it| format!("mapping {}", it.name()))),

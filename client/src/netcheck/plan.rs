@@ -47,6 +47,8 @@ pub(super) struct Planned {
     /// After its address and a socket are there.
     pub(super) offset: Duration,
     pub(super) schedule: Schedule,
+    /// It is asked once more after its first answer: of two times the shorter is nearer to the truth.
+    pub(super) twice: bool,
     /// It is not asked any more once another node of its region has answered over its family.
     pub(super) spare: bool,
 }
@@ -70,7 +72,7 @@ fn full(area: &Area, targets: &[Target]) -> Vec<Planned> {
         let gaps = if place == 0 { &FIRST_NODE[..] } else { &OTHER_NODES };
         let offset = NODES_APART * place as u32;
         let schedule = Schedule::with_gaps(gaps, PATIENCE);
-        Family::BOTH.map(|family| Planned { target, family, offset, schedule, spare: false })
+        Family::BOTH.map(|family| Planned { target, family, offset, schedule, twice: true, spare: false })
     });
     asked.collect()
 }
@@ -98,7 +100,8 @@ fn incremental(
             for family in Family::BOTH {
                 // Where IPv6 did not work it is tried at home alone, in case it does now.
                 if family == Family::Ipv4 || previous.ipv6 || is_home(area) {
-                    planned.push(Planned { target, family, offset, schedule, spare: place > 0 });
+                    let spare = place > 0;
+                    planned.push(Planned { target, family, offset, schedule, twice: false, spare });
                 }
             }
         }

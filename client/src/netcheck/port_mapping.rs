@@ -240,9 +240,9 @@ mod tests {
         assert_eq!(queue.pop_front(), Some(Output::Open { socket: SocketId::PortMapping, toward: at(5351) }));
         check.opened(now, "192.168.1.2:40000".parse().unwrap());
         let _ = check.step(now, end, &mut queue);
-        let sent = queue.into_iter().map(|output| match output {
-            Output::Send { to, payload, .. } => (to, payload),
-            other => panic!("{other:?}"),
+        let sent = queue.into_iter().map(|output| {
+            let Output::Send { to, payload, .. } = output else { panic!("{output:?}") };
+            (to, payload)
         });
         (check, sent.collect(), now)
     }

@@ -20,6 +20,9 @@ const REQUESTS_MAX: usize = 4096;
 /// Requests with the same time. The more there are, the later the last of them really leaves.
 const SENDS_AT_ONCE: usize = 8;
 
+/// After its first answer a node is asked once more, when the first burst is over.
+const AGAIN_AFTER: Duration = Duration::from_millis(120);
+
 /// Outside addresses of a family that are kept. A NAT with a mapping for each destination shows one for each.
 const SEEN_MAX: usize = 64;
 
@@ -59,6 +62,8 @@ pub(super) struct Probe {
     state: State,
     /// When it could be asked at the earliest.
     ready: Option<Instant>,
+    /// When it is asked once more.
+    again: Option<Instant>,
     pub(super) exchange: Option<Exchange>,
     /// What the node said to a request of RFC 5780's form.
     pub(super) offer: Offer,
@@ -137,6 +142,7 @@ impl Probes {
             planned,
             state: State::Naming,
             ready: None,
+            again: None,
             exchange: None,
             offer: Offer::Unasked,
         });
@@ -196,6 +202,18 @@ impl Probes {
             }
         }
         let Some(exchange) = &mut probe.exchange else { return Progress::Settled };
+        if let Some(again) = probe.again {
+            if again > now {
+                return Progress::Until(again);
+            }
+            probe.again = None;
+            if self.requests < REQUESTS_MAX {
+                exchange.sent += 1;
+                let to = exchange.to;
+                self.send(now, family, to, Purpose::Probe(place), BindingRequest::TAILSCALE, ids(), queue);
+            }
+            return Progress::Settled;
+        }
         if probe.state != State::Asking {
             return Progress::Settled;
         }
@@ -310,6 +328,9 @@ impl Probes {
         match purpose {
             Purpose::Probe(place) => {
                 let Some(probe) = self.probes.get_mut(place) else { return };
+                if probe.planned.twice && probe.state == State::Asking {
+                    probe.again = Some(now + AGAIN_AFTER);
+                }
                 probe.state = State::Answered;
                 if let Some(exchange) = &mut probe.exchange {
                     exchange.note_answer(now.saturating_duration_since(at), mapped);

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use ferry_client::derp_map::Excluded;
 use ferry_client::netcheck::{Family, FamilyReport, Finding, Portal, RegionReport, Report, Severity};
 
 use crate::output::{Look, Tame, paint};
@@ -142,6 +143,9 @@ fn relays(report: &Report) -> Vec<String> {
                 Some((_, times)) => format!("HTTPS ready in {}", millis(times.connect + times.tls)),
                 None => "HTTPS fails".to_owned(),
             });
+        }
+        if region.role.not_home == Some(Excluded::NoDerp) {
+            said.push("no relay".to_owned());
         }
         format!("{latency:>9}  {:<24}  {}", name(region), said.join(", ")).trim_end().to_owned()
     };
