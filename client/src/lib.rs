@@ -3,13 +3,14 @@
 //! [`Connection`] is one relay connection as a state machine: TLS, the HTTP upgrade, WebSocket and the DERP handshake,
 //! without a socket, a clock or randomness of its own (but TLS draws its keys and WebSocket its masks themselves).
 //! [`RelayUrl`] says where a relay is and how it is spoken to, [`Trust`] whom to believe. [`derp_map`] judges the map that
-//! says which relays there are, and [`home`] selects the region whose relay is the client's home.
-//! [`netcheck`] finds out which relays answer, what the NAT does and who stands in the way.
+//! says which relays there are, and [`home`] selects the region whose relay is the client's home. [`dial`] is the way to a relay through
+//! addresses, families and proxies. [`netcheck`] finds out which relays answer, what the NAT does and who stands in the way.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
 mod connection;
 pub mod derp_map;
+pub mod dial;
 pub mod home;
 pub mod netcheck;
 mod tls;

@@ -90,7 +90,7 @@ impl fmt::Display for RelayUrl {
     }
 }
 
-fn split_authority(text: &str) -> Option<(&str, Option<u16>)> {
+pub(crate) fn split_authority(text: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (host, port) = rest.split_once(']')?;
