@@ -4,7 +4,8 @@
 //! without a socket, a clock or randomness of its own (but TLS draws its keys and WebSocket its masks themselves).
 //! [`RelayUrl`] says where a relay is and how it is spoken to, [`Trust`] whom to believe. [`derp_map`] judges the map that
 //! says which relays there are, and [`home`] selects the region whose relay is the client's home. [`dial`] is the way to a relay through
-//! addresses, families and proxies. [`netcheck`] finds out which relays answer, what the NAT does and who stands in the way.
+//! addresses, families and proxies, and [`relays`] has connections that hold. [`netcheck`] finds out which relays answer, what the NAT
+//! does and who stands in the way.
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
@@ -13,6 +14,7 @@ pub mod derp_map;
 pub mod dial;
 pub mod home;
 pub mod netcheck;
+pub mod relays;
 mod tls;
 mod url;
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ferry_client::{Connection, ConnectionError, Event, RelayUrl, Settings, Trust, client_config};
 use ferry_protocol::{
     ClientFrame, ClientFrameDecoder, ClientInfo, NodePrivateKey, NodePublicKey, RequestHead, ServerFrame,
-    ServerHandshake, ServerInfo, Step, switching_protocols,
+    ServerHandshake, ServerInfo, Step, encode_pong, switching_protocols,
 };
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -144,6 +144,7 @@ impl Wire {
             request: None,
             right_behind: Vec::new(),
             received: Vec::new(),
+            answers_pings: false,
             closed: false,
         }
     }
@@ -250,6 +251,8 @@ pub(crate) struct Peer {
     pub(crate) right_behind: Vec<u8>,
     /// The frames that the client sent.
     pub(crate) received: Vec<String>,
+    /// Pings are answered, as by a real relay.
+    pub(crate) answers_pings: bool,
     /// The client closed TLS or the WebSocket.
     pub(crate) closed: bool,
 }
@@ -383,6 +386,12 @@ impl Peer {
             let consumed = match self.decoder.next(&self.stream).unwrap() {
                 Step::Frame { frame: ClientFrame::SendPacket { packet, .. }, consumed } => {
                     self.received.push(format!("packet of {} bytes", packet.len()));
+                    consumed
+                }
+                Step::Frame { frame: ClientFrame::Ping(data), consumed } if self.answers_pings => {
+                    let mut pong = Vec::new();
+                    encode_pong(&mut pong, data);
+                    self.send(&pong);
                     consumed
                 }
                 Step::Frame { frame, consumed } => {
