@@ -5,7 +5,7 @@
 //! [`RelayUrl`] says where a relay is and how it is spoken to, [`Trust`] whom to believe. [`derp_map`] judges the map that
 //! says which relays there are, and [`home`] selects the region whose relay is the client's home. [`dial`] is the way to a relay through
 //! addresses, families and proxies, and [`relays`] has connections that hold. [`netcheck`] finds out which relays answer, what the NAT
-//! does and who stands in the way.
+//! does and who stands in the way. With the feature `net` there are sockets: [`net`].
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
@@ -13,6 +13,8 @@ mod connection;
 pub mod derp_map;
 pub mod dial;
 pub mod home;
+#[cfg(feature = "net")]
+pub mod net;
 pub mod netcheck;
 pub mod relays;
 mod tls;
