@@ -49,6 +49,13 @@ fn wrong_usage_and_files_that_cannot_be_read_end_with_2() {
         (&["netcheck", "--derp-map", "no/such/file.json"], "cannot read no/such/file.json"),
         (&["netcheck", "--derp-map", "https://example.net/map"], "curl -fsS https://example.net/map"),
         (&["netcheck", "--relay", "http://127.0.0.1"], "write https://"),
+        (&["ping"], "NODEKEY"),
+        (&["ping", "--listen"], "--map"),
+        (&["ping", "--listen", "--map", "no/such/file.json"], "cannot read no/such/file.json"),
+        (&["ping", "--listen", "--map", "-", "--region", "7"], "the map has no region 7"),
+        (&["ping", "--listen", "--map", "-", "--proxy", "ftp://a"], "ftp:// is not spoken to"),
+        (&["ping", "--listen", "--map", "-", "--roots", "no/such/file.pem"], "cannot read no/such/file.pem"),
+        (&["ping", "--listen", "--relay", "https://a", "--cert-name", "sha256-raw:0"], "64 hex digits"),
     ] {
         let output = run(words, CLEAN);
         assert_eq!(output.status.code(), Some(2), "{words:?}");
@@ -163,6 +170,26 @@ fn without_a_relay_netcheck_says_so_and_ends_with_3() {
     let report: Value = serde_json::from_str(&stdout(&output)).unwrap();
     assert_eq!((&report["UDP"], &report["PreferredDERP"]), (&Value::from(false), &Value::from(0)));
     assert_eq!(report["Ferry"]["Findings"][0]["Code"], "no-relay");
+}
+
+#[test]
+fn a_ping_that_nobody_answers_says_what_failed_and_ends_with_1() {
+    let node = format!("nodekey:{}", "ab".repeat(32));
+    let ping = ["ping", &node, "--relay", "http://127.0.0.1:1", "-c", "2", "-i", "0.01", "--timeout", "0.2"];
+    let text = run(&ping, "");
+    assert_eq!(text.status.code(), Some(1));
+    let said = stdout(&text);
+    assert!(said.starts_with(&format!("pinging {node}\nas nodekey:")), "{said}");
+    assert!(said.contains("(127.0.0.1:1): TCP: Connection refused"), "{said}");
+    assert!(said.ends_with("2 sent, 0 answered, 100 % lost\n"), "{said}");
+
+    let json = run(&[&ping[..], &["--json"]].concat(), "");
+    let lines: Vec<Value> = stdout(&json).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let named = |name: &str| lines.iter().filter(|line| line["event"] == name).collect::<Vec<_>>();
+    assert_eq!(named("start")[0]["peer"], node.as_str());
+    assert_eq!(named("connect-failed")[0]["failures"][0]["step"], "TCP");
+    assert_eq!(named("timeout").len(), 2);
+    assert_eq!((&named("summary")[0]["sent"], &named("summary")[0]["answered"]), (&2.into(), &0.into()));
 }
 
 #[test]

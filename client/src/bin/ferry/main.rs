@@ -1,5 +1,5 @@
-//! `ferry`: the client's tools in the hand. What a DERP map says, what is wrong with it, and what changed; what the network here can
-//! do; what is wrong with a relay; and why which one is home.
+//! `ferry`: the client's tools in the hand. What the network here can do; what is wrong with a relay; whether a node answers through
+//! relays; why a region is home; what a DERP map says, what is wrong with it, and what changed.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
@@ -12,6 +12,7 @@ mod last_good;
 mod map;
 mod netcheck;
 mod output;
+mod ping;
 mod source;
 
 use std::process::ExitCode;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Command::Doctor(flags) => doctor::run(flags),
         Command::Explain(flags) => explain::run(flags),
         Command::Netcheck(flags) => netcheck::run(flags),
+        Command::Ping(flags) => ping::run(flags),
     };
     match done {
         Ok(code) => ExitCode::from(code),

@@ -1,0 +1,81 @@
+//! `ferry ping`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use ferry_client::RelayUrl;
+use ferry_protocol::NodePublicKey;
+
+use crate::source::Source;
+
+/// Below the help.
+pub(super) const EXAMPLES: &str = "Examples:
+  ferry ping --listen --relay https://relay.example.net
+      print a key, and answer whoever pings it
+  ferry ping nodekey:3055a2f2f3e0f2a9c6b0e1d7c84f5a9b3055a2f2f3e0f2a9c6b0e1d7c84f5a9b --derp-map derpmap.json
+      ping it through the relays of a map
+
+The other end is ferry too: start it with --listen, and ping the key that it prints. Each run has a key of its own. A proxy is
+taken from HTTPS_PROXY, ALL_PROXY and NO_PROXY.
+Exit code: 0 the node answered, 1 it did not, 2 wrong usage or an unreadable file.";
+
+/// `ferry ping`.
+#[derive(Debug, Args)]
+pub(crate) struct Ping {
+    /// The node, as nodekey:…
+    #[arg(value_name = "NODEKEY", required_unless_present = "listen")]
+    pub(crate) node: Option<NodePublicKey>,
+    /// Print the own key, and answer whoever pings it
+    #[arg(long, conflicts_with_all = ["node", "count", "interval", "timeout"])]
+    pub(crate) listen: bool,
+    /// The relays: a DERP map, JSON; - for standard input. A file is read again when it changes
+    #[arg(long, value_name = "FILE", required_unless_present = "relay")]
+    pub(crate) derp_map: Option<Source>,
+    /// Use this region of the map only; else the first is used, and the next if the node is not there
+    #[arg(long, value_name = "NUMBER", conflicts_with = "relay")]
+    pub(crate) region: Option<i64>,
+    #[arg(
+        long,
+        value_name = "URL",
+        conflicts_with = "derp_map",
+        help = "One relay in place of a map: https://HOST[:PORT], http://, wss:// or ws://"
+    )]
+    pub(crate) relay: Option<RelayUrl>,
+    /// What the relay's certificate is checked for, as in a map: a name, or sha256-raw: and its hash
+    #[arg(long, value_name = "NAME", conflicts_with = "derp_map")]
+    pub(crate) cert_name: Option<String>,
+    /// Do not check the relay's certificate; for tests
+    #[arg(long, conflicts_with = "derp_map")]
+    pub(crate) insecure: bool,
+    /// Believe the certificates in this file, PEM, in place of the system's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) roots: Option<PathBuf>,
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "Reach all relays through this proxy: http://[USER:PASSWORD@]HOST[:PORT] or socks5://…"
+    )]
+    pub(crate) proxy: Option<String>,
+    /// Stop after this many pings
+    #[arg(short, long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Seconds between two pings
+    #[arg(short, long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub(crate) interval: Duration,
+    /// Seconds that an answer may take; a packet waits 3 for a relay
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+    /// Print JSON, an object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Seconds, perhaps with a fraction; from 10 ms to an hour.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "want a number of seconds".to_owned())?;
+    if !(0.01..=3600.0).contains(&seconds) {
+        return Err("want 0.01 to 3600 seconds".to_owned());
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}

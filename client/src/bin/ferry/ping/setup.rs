@@ -1,0 +1,168 @@
+//! From flags to relays: which, whom to believe, through which proxy.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use anyhow::{Context as _, bail};
+use ferry_client::derp_map::{Identity, NodeRole, roles};
+use ferry_client::dial::{Proxy, ProxyRules};
+use ferry_client::net::{Builder, Relays};
+use ferry_client::system_roots;
+use ferry_protocol::NodePrivateKey;
+use ferry_protocol::derp_map::{DerpMap, Node, RegionId};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use crate::cli::Ping;
+use crate::output::complain;
+use crate::source::{Source, read_file};
+
+/// The region of a relay that is in no map.
+const ONLY_REGION: RegionId = RegionId(1);
+
+/// What the flags came to.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) builder: Builder,
+    /// The regions whose relays are asked, in order; never empty.
+    pub(crate) regions: Vec<RegionId>,
+    /// How they are called.
+    pub(crate) names: Names,
+    /// The map's file, which may change.
+    pub(crate) map: Option<MapFile>,
+}
+
+/// How regions are called.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Names(BTreeMap<RegionId, String>);
+
+impl Names {
+    pub(crate) fn name(&self, region: RegionId) -> String {
+        self.0.get(&region).cloned().unwrap_or_else(|| format!("region {region}"))
+    }
+}
+
+pub(crate) fn set_up(flags: &Ping) -> anyhow::Result<Setup> {
+    let mut secret = [0; 32];
+    aws_lc_rs::rand::fill(&mut secret).context("the system has no randomness")?;
+    let builder = Relays::builder(NodePrivateKey::from_random(secret)).roots(Arc::new(roots(flags)?));
+    let builder = builder.proxies(proxies(flags)?);
+    let Some(source) = &flags.map else { return of_relay(flags, builder) };
+    let map = source.read_map()?;
+    let known = roles(&map);
+    let with_relay = known.iter().filter(|region| region.nodes.iter().any(|node| node.derp_port.is_some()));
+    let regions: Vec<RegionId> = match flags.region.map(RegionId) {
+        Some(region) if !map.regions.contains_key(&region) => bail!("the map has no region {region}"),
+        Some(region) => vec![region],
+        None => with_relay.map(|region| region.region).collect(),
+    };
+    if regions.is_empty() {
+        bail!("the map has no region with a relay that can be reached");
+    }
+    let names = known.iter().filter(|region| !region.code.is_empty());
+    let names = Names(names.map(|region| (region.region, region.code.clone())).collect());
+    Ok(Setup { builder: builder.map(&map), regions, names, map: MapFile::of(source) })
+}
+
+fn of_relay(flags: &Ping, builder: Builder) -> anyhow::Result<Setup> {
+    let Some(url) = &flags.relay else { bail!("which relay? give a --map or a --relay") };
+    let cert_name = flags.cert_name.clone().unwrap_or_default();
+    let identity =
+        NodeRole::of(&Node { cert_name, insecure_for_tests: flags.insecure, ..Node::default() }).identity;
+    if identity == Identity::Malformed {
+        bail!("--cert-name is a NAME, or sha256-raw: and 64 hex digits in lower case");
+    }
+    let names = Names([(ONLY_REGION, url.to_string())].into());
+    let builder = builder.relay(ONLY_REGION, url, identity);
+    Ok(Setup { builder, regions: vec![ONLY_REGION], names, map: None })
+}
+
+/// Whose certificates are believed.
+fn roots(flags: &Ping) -> anyhow::Result<RootCertStore> {
+    let Some(path) = &flags.roots else {
+        // A relay that is pinned needs none: those that do say so.
+        return Ok(system_roots().unwrap_or_else(|error| {
+            complain(error);
+            RootCertStore::empty()
+        }));
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&read_file(path)?) {
+        let certificate = certificate.with_context(|| format!("{} is no PEM", path.display()))?;
+        roots.add(certificate).with_context(|| format!("a certificate in {}", path.display()))?;
+    }
+    if roots.is_empty() {
+        bail!("{} has no certificate", path.display());
+    }
+    Ok(roots)
+}
+
+/// The proxy that was given, else what the environment says.
+fn proxies(flags: &Ping) -> anyhow::Result<ProxyRules> {
+    match &flags.proxy {
+        Some(proxy) => Ok(ProxyRules::all(proxy.parse::<Proxy>()?)),
+        None => ProxyRules::from_env(|name| env::var(name).ok()).context("the proxy in the environment"),
+    }
+}
+
+/// A map's file, and when it last changed.
+#[derive(Debug)]
+pub(crate) struct MapFile {
+    path: PathBuf,
+    changed: Option<SystemTime>,
+}
+
+impl MapFile {
+    fn of(source: &Source) -> Option<Self> {
+        let Source::File(path) = source else { return None };
+        let changed = fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+        Some(Self { path: path.clone(), changed })
+    }
+
+    /// The map, if it changed since the last look. One that is not whole yet, or wrong, is left for the next change.
+    pub(crate) fn changed(&mut self) -> Option<DerpMap> {
+        let changed = fs::metadata(&self.path).and_then(|metadata| metadata.modified()).ok()?;
+        if self.changed.replace(changed) == Some(changed) {
+            return None;
+        }
+        match Source::File(self.path.clone()).read_map() {
+            Ok(map) => Some(map),
+            Err(error) => {
+                complain(format_args!("{error:#}; the map before it stays"));
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_map_is_read_again_when_its_file_changed_and_not_when_it_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("map.json");
+        let mut later = SystemTime::now();
+        let mut write = |text: &str| {
+            later += Duration::from_secs(1);
+            fs::write(&path, text).unwrap();
+            fs::File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
+        };
+        write(r#"{"Regions":{}}"#);
+        let mut file = MapFile::of(&Source::File(path.clone())).unwrap();
+        assert_eq!(file.changed(), None);
+        write(r#"{"Regions":{"900":{"RegionID":900}}}"#);
+        assert_eq!(file.changed().unwrap().regions.len(), 1);
+        write("{");
+        assert_eq!(file.changed(), None, "no map");
+        assert!(MapFile::of(&Source::Stdin).is_none());
+    }
+}
