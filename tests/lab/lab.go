@@ -23,6 +23,8 @@ type Options struct {
 	Certificate Certificate
 	// Userspace runs the nodes without a TUN device.
 	Userspace bool
+	// RelayOnly leaves out control plane and nodes: others use the relay.
+	RelayOnly bool
 	// Logf tells the reader what happens while the lab is put up.
 	Logf func(format string, args ...any)
 }
@@ -33,7 +35,7 @@ type Lab struct {
 	Network *Network
 	// Relay is the relay under test.
 	Relay *Relay
-	// A and B are the two nodes.
+	// A and B are the two nodes; nil in a lab of a relay only.
 	A, B *Node
 
 	// dir holds state, certificates and logs until Close.
@@ -91,7 +93,13 @@ func (l *Lab) Close() error {
 // Logs is the end of what each program printed, for a failed test.
 func (l *Lab) Logs() string {
 	var logs strings.Builder
-	for _, process := range []*Process{l.Relay.process, l.A.process, l.B.process} {
+	processes := []*Process{l.Relay.process}
+	for _, node := range []*Node{l.A, l.B} {
+		if node != nil {
+			processes = append(processes, node.process)
+		}
+	}
+	for _, process := range processes {
 		if process != nil {
 			fmt.Fprintf(&logs, "%s%s\n", process.name, process.logTail())
 		}
@@ -137,6 +145,10 @@ func (l *Lab) build(ctx context.Context, options Options) error {
 		return fmt.Errorf("relay: %w", err)
 	}
 	l.logf("relay %s up after %v", relay.Version, round(time.Since(began)))
+
+	if options.RelayOnly {
+		return nil
+	}
 
 	regions := &tailcfg.DERPMap{Regions: map[int]*tailcfg.DERPRegion{regionID: relay.Region()}}
 	var controlURL string

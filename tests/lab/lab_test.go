@@ -25,7 +25,7 @@ var (
 	// stunFlag is the STUN server under test.
 	stunFlag = flag.String("stun", "", "ferry-stun binary; empty proves the NATs with the programs of others alone")
 	// ferryFlag is the client's program under test.
-	ferryFlag = flag.String("ferry", "", "ferry binary; empty leaves netcheck out")
+	ferryFlag = flag.String("ferry", "", "ferry binary; empty leaves out what is proved of it")
 	// userspaceFlag chooses the nodes' kind of network.
 	userspaceFlag = flag.Bool("userspace", false, "run the nodes without a TUN device (also when there is none)")
 	// skipFlag is for machines where tests cannot run as root.

@@ -52,11 +52,13 @@ table inet lab {
 	}
 	chain forward {
 		type filter hook forward priority 0; policy drop;
+		jump cut
 		iifname "to-relay" accept
 		oifname "to-relay" accept
 		jump between
 	}
 	chain between { }
+	chain cut { }
 }
 `
 
@@ -94,6 +96,14 @@ func (n *Network) Join() error { return n.rules("add rule inet lab between accep
 
 // Split keeps the nodes apart again; established flows are cut too.
 func (n *Network) Split() error { return n.rules("flush chain inet lab between\n") }
+
+// Cut drops the packets that match, an nft expression, whoever they are from and for.
+func (n *Network) Cut(match string) error {
+	return n.rules("add rule inet lab cut " + match + " drop\n")
+}
+
+// Mend undoes all that Cut did.
+func (n *Network) Mend() error { return n.rules("flush chain inet lab cut\n") }
 
 // Outside lists the addresses beyond the lab that anybody in it tried to reach.
 func (n *Network) Outside() ([]netip.Addr, error) {
