@@ -50,11 +50,14 @@ fn wrong_usage_and_files_that_cannot_be_read_end_with_2() {
         (&["netcheck", "--derp-map", "https://example.net/map"], "curl -fsS https://example.net/map"),
         (&["netcheck", "--relay", "http://127.0.0.1"], "write https://"),
         (&["ping"], "NODEKEY"),
-        (&["ping", "--listen"], "--map"),
-        (&["ping", "--listen", "--map", "no/such/file.json"], "cannot read no/such/file.json"),
-        (&["ping", "--listen", "--map", "-", "--region", "7"], "the map has no region 7"),
-        (&["ping", "--listen", "--map", "-", "--proxy", "ftp://a"], "ftp:// is not spoken to"),
-        (&["ping", "--listen", "--map", "-", "--roots", "no/such/file.pem"], "cannot read no/such/file.pem"),
+        (&["ping", "--listen"], "--derp-map"),
+        (&["ping", "--listen", "--derp-map", "no/such/file.json"], "cannot read no/such/file.json"),
+        (&["ping", "--listen", "--derp-map", "-", "--region", "7"], "the map has no region 7"),
+        (&["ping", "--listen", "--derp-map", "-", "--proxy", "ftp://a"], "ftp:// is not spoken to"),
+        (
+            &["ping", "--listen", "--derp-map", "-", "--roots", "no/such/file.pem"],
+            "cannot read no/such/file.pem",
+        ),
         (&["ping", "--listen", "--relay", "https://a", "--cert-name", "sha256-raw:0"], "64 hex digits"),
     ] {
         let output = run(words, CLEAN);

@@ -129,13 +129,13 @@ func startFerryLab(t *testing.T) *ferryLab {
 
 func (l *ferryLab) expectMeeting(t *testing.T) {
 	var err error
-	if l.listener, err = startFerry(binaries.Ferry, l.Network.A, l.path("listener.log"), nil, "--listen", "--map", l.mapPath()); err != nil {
+	if l.listener, err = startFerry(binaries.Ferry, l.Network.A, l.path("listener.log"), nil, "--listen", "--derp-map", l.mapPath()); err != nil {
 		t.Fatal(err)
 	}
 	l.key = l.expect(t, l.listener, 0, ferryConnectsWithin, "start").Own
 	connected := l.expect(t, l.listener, 0, ferryConnectsWithin, "connected")
 	l.summary.Time("connected, by its own measure", time.Duration(connected.TookMS*float64(time.Millisecond)), 0)
-	if l.pinger, err = startFerry(binaries.Ferry, l.Network.B, l.path("pinger.log"), nil, l.key, "--map", l.mapPath(), "-i", "0.1"); err != nil {
+	if l.pinger, err = startFerry(binaries.Ferry, l.Network.B, l.path("pinger.log"), nil, l.key, "--derp-map", l.mapPath(), "-i", "0.1"); err != nil {
 		t.Fatal(err)
 	}
 	pong := l.expect(t, l.pinger, 0, ferryConnectsWithin, "pong")
@@ -272,7 +272,7 @@ func (l *ferryLab) expectWebSocket(t *testing.T) {
 	path := l.path("eater.json")
 	writeMap(t, path, region)
 	l.runs++
-	connected := l.expectRunWith(t, nil, "--map", path)
+	connected := l.expectRunWith(t, nil, "--derp-map", path)
 	if !connected.WebSocket {
 		t.Fatalf("connected as %+v, want by WebSocket", connected)
 	}
@@ -281,7 +281,7 @@ func (l *ferryLab) expectWebSocket(t *testing.T) {
 // expectRun pings five times with the map.
 func (l *ferryLab) expectRun(t *testing.T, env []string, args ...string) FerryEvent {
 	t.Helper()
-	return l.expectRunWith(t, env, append(args, "--map", l.mapPath())...)
+	return l.expectRunWith(t, env, append(args, "--derp-map", l.mapPath())...)
 }
 
 // expectRunWith pings five times, expects five answers, and says how the relay was reached.

@@ -52,7 +52,7 @@ pub(crate) fn set_up(flags: &Ping) -> anyhow::Result<Setup> {
     aws_lc_rs::rand::fill(&mut secret).context("the system has no randomness")?;
     let builder = Relays::builder(NodePrivateKey::from_random(secret)).roots(Arc::new(roots(flags)?));
     let builder = builder.proxies(proxies(flags)?);
-    let Some(source) = &flags.map else { return of_relay(flags, builder) };
+    let Some(source) = &flags.derp_map else { return of_relay(flags, builder) };
     let map = source.read_map()?;
     let known = roles(&map);
     let with_relay = known.iter().filter(|region| region.nodes.iter().any(|node| node.derp_port.is_some()));
@@ -70,7 +70,7 @@ pub(crate) fn set_up(flags: &Ping) -> anyhow::Result<Setup> {
 }
 
 fn of_relay(flags: &Ping, builder: Builder) -> anyhow::Result<Setup> {
-    let Some(url) = &flags.relay else { bail!("which relay? give a --map or a --relay") };
+    let Some(url) = &flags.relay else { bail!("which relay? give a --derp-map or a --relay") };
     let cert_name = flags.cert_name.clone().unwrap_or_default();
     let identity =
         NodeRole::of(&Node { cert_name, insecure_for_tests: flags.insecure, ..Node::default() }).identity;
