@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::CertificateError;
+
 use super::ProxyError;
 use crate::{ConnectionError, Stage, TlsError};
 
@@ -108,6 +110,23 @@ pub struct Failure {
     pub error: DialError,
 }
 
+impl Failure {
+    /// What a person may do about it, where the error does not say; None where nothing is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        let DialError::Connection(ConnectionError::Tls(error)) = &self.error else { return None };
+        let is = |wanted: CertificateError| *error == rustls::Error::InvalidCertificate(wanted);
+        if is(CertificateError::UnknownIssuer) {
+            return Some("nobody who is believed has signed it; believe its authority too, or pin it");
+        }
+        if is(CertificateError::ApplicationVerificationFailure) {
+            return Some(
+                "it is not the one that is pinned: the relay has a new one, or somebody is in the way",
+            );
+        }
+        matches!(error, rustls::Error::InvalidMessage(_)).then_some("what answers here does not speak TLS")
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.node)?;
@@ -117,7 +136,11 @@ impl fmt::Display for Failure {
         if self.websocket {
             f.write_str(" by WebSocket")?;
         }
-        write!(f, ": {}: {}", self.step, self.error)
+        write!(f, ": {}: {}", self.step, self.error)?;
+        match self.hint() {
+            Some(hint) => write!(f, " ({hint})"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -147,5 +170,41 @@ impl fmt::Display for Failures {
             write!(f, "{between}{failure}")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_says_where_it_was_what_it_was_and_what_to_do() {
+        let failure = |error: rustls::Error| Failure {
+            node: "900a".to_owned(),
+            address: Some(([192, 0, 2, 1], 443).into()),
+            websocket: true,
+            step: Step::Tls,
+            error: DialError::Connection(error.into()),
+        };
+        let unpinned = failure(CertificateError::ApplicationVerificationFailure.into());
+        assert_eq!(
+            unpinned.to_string(),
+            "900a (192.0.2.1:443) by WebSocket: TLS: invalid peer certificate: ApplicationVerificationFailure \
+             (it is not the one that is pinned: the relay has a new one, or somebody is in the way)"
+        );
+        assert!(failure(CertificateError::UnknownIssuer.into()).hint().is_some());
+        assert_eq!(failure(rustls::Error::DecryptError).hint(), None, "the error says all there is");
+    }
+
+    #[test]
+    fn no_more_failures_are_kept_than_a_person_reads() {
+        let failure = |_| Failure {
+            node: String::new(),
+            address: None,
+            websocket: false,
+            step: Step::Tcp,
+            error: DialError::Closed,
+        };
+        assert_eq!(Failures::new((0..100).map(failure).collect()).iter().count(), FAILURES_MAX);
     }
 }

@@ -77,6 +77,7 @@ impl Lines {
                         json!({
                             "node": failure.node, "address": failure.address, "websocket": failure.websocket,
                             "step": failure.step.to_string(), "error": failure.error.to_string(),
+                            "hint": failure.hint(),
                         })
                     })
                     .collect();
