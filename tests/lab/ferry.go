@@ -26,6 +26,7 @@ type FerryEvent struct {
 	Event     string  `json:"event"`
 	AtMS      float64 `json:"at_ms"`
 	Own       string  `json:"own"`
+	Node      string  `json:"node"`
 	Address   string  `json:"address"`
 	Proxied   bool    `json:"proxied"`
 	WebSocket bool    `json:"websocket"`

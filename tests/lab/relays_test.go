@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"ferry.invalid/lab/netns"
 	"tailscale.com/tailcfg"
 )
 
@@ -25,6 +26,9 @@ const (
 	// ferryMovesWithin bounds the first answer at a relay's new address once the map has it: half a second to look at
 	// the file, at both ends.
 	ferryMovesWithin = 2 * time.Second
+	// ferryAsksWithin bounds the first answer at a relay's new address that only DNS knows: the old one has to be silent
+	// for 5 s at both ends, of which one follows the other.
+	ferryAsksWithin = 8 * time.Second
 	// ferryPassesWithin bounds a whole run of five pings through something in the way.
 	ferryPassesWithin = 10 * time.Second
 )
@@ -76,6 +80,7 @@ func TestFerryHoldsItsRelayConnections(t *testing.T) {
 		})
 	}
 	step(t, "a relay that moves is followed by the map", lab.expectMove)
+	step(t, "a relay that moves is followed by its name", lab.expectMoveOfName)
 	step(t, "who pings is stopped, and has counted", lab.expectSummary)
 	step(t, "an HTTP proxy is gone through", func(t *testing.T) { lab.expectProxied(t, "http") })
 	step(t, "a SOCKS proxy is gone through", func(t *testing.T) { lab.expectProxied(t, "socks5") })
@@ -187,25 +192,75 @@ func (l *ferryLab) expectMove(t *testing.T) {
 	if err := l.Network.Relay.Configure("address add " + relayNewIPv4 + "/24 dev eth0"); err != nil {
 		t.Fatal(err)
 	}
-	for _, match := range []string{"ip daddr " + relayIPv4, "ip saddr " + relayIPv4, "ip6 daddr " + relayIPv6, "ip6 saddr " + relayIPv6} {
-		if err := l.Network.Cut(match); err != nil {
-			t.Fatal(err)
-		}
-	}
+	l.cutAddresses(t, "ip", relayIPv4)
+	l.cutAddresses(t, "ip6", relayIPv6)
 	region := l.Relay.Region()
-	region.Nodes[0].IPv4, region.Nodes[0].IPv6 = relayNewIPv4, "none"
+	node := region.Nodes[0]
+	node.Name, node.IPv4, node.IPv6 = "moved", relayNewIPv4, "none"
 	l.moved = true
 	told := l.pinger.now()
 	l.writeMap(t, region)
-	connected, err := l.pinger.await(t.Context(), told-clockError, ferryMovesWithin, "connection to "+relayNewIPv4, func(event FerryEvent) bool {
+	connected := l.expectConnection(t, told, ferryMovesWithin, node.Name, relayNewIPv4)
+	pong := l.expect(t, l.pinger, connected.at(), ferryMovesWithin, "pong")
+	l.summary.Time("answers at the new address", pong.at()-told, ferryMovesWithin)
+}
+
+// expectMoveOfName gives the relay a name in the map, and then the name another address; the one before becomes a black hole.
+func (l *ferryLab) expectMoveOfName(t *testing.T) {
+	l.setAddressOfName(t, relayNewIPv4)
+	region := l.Relay.Region()
+	node := region.Nodes[0]
+	node.Name, node.HostName, node.IPv4, node.IPv6 = "named", relayName, "", "none"
+	told := l.pinger.now()
+	l.writeMap(t, region)
+	connected := l.expectConnection(t, told, ferryMovesWithin, node.Name, relayNewIPv4)
+	l.expect(t, l.pinger, connected.at(), ferryMovesWithin, "pong")
+
+	if err := l.Network.Mend(); err != nil {
+		t.Fatal(err)
+	}
+	l.setAddressOfName(t, relayIPv4)
+	moved := l.pinger.now()
+	l.cutAddresses(t, "ip", relayNewIPv4)
+	connected = l.expectConnection(t, moved, ferryAsksWithin, node.Name, relayIPv4)
+	pong := l.expect(t, l.pinger, connected.at(), ferryAsksWithin, "pong")
+	l.summary.Time("answers at the name's new address", pong.at()-moved, ferryAsksWithin)
+	if took := pong.at() - moved; took > ferryAsksWithin {
+		t.Fatalf("it took %v, want at most %v", took, ferryAsksWithin)
+	}
+}
+
+// setAddressOfName tells both ferries' machines where the relay's name is.
+func (l *ferryLab) setAddressOfName(t *testing.T, address string) {
+	t.Helper()
+	for _, ns := range []*netns.Namespace{l.Network.A, l.Network.B} {
+		if err := ns.SetHosts(address + " " + relayName + "\n"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// cutAddresses makes an address a black hole, to and from.
+func (l *ferryLab) cutAddresses(t *testing.T, family, address string) {
+	t.Helper()
+	for _, end := range []string{"daddr", "saddr"} {
+		if err := l.Network.Cut(family + " " + end + " " + address); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// expectConnection is the pinger's first connection to a node at an address from a time on.
+func (l *ferryLab) expectConnection(t *testing.T, from, within time.Duration, node, address string) FerryEvent {
+	t.Helper()
+	event, err := l.pinger.await(t.Context(), from-clockError, within, "connection to "+address, func(event FerryEvent) bool {
 		host, _, _ := net.SplitHostPort(event.Address)
-		return event.Event == "connected" && host == relayNewIPv4
+		return event.Event == "connected" && event.Node == node && host == address
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	pong := l.expect(t, l.pinger, connected.at(), ferryMovesWithin, "pong")
-	l.summary.Time("answers at the new address", pong.at()-told, ferryMovesWithin)
+	return event
 }
 
 func (l *ferryLab) expectSummary(t *testing.T) {

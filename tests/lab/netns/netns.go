@@ -42,19 +42,22 @@ func New(name, hosts string) (*Namespace, error) {
 	if err := os.MkdirAll(overlay, 0o755); err != nil {
 		return ns, err
 	}
-	files := map[string]string{
-		"hosts":       "127.0.0.1 localhost\n::1 localhost\n" + hosts,
-		"resolv.conf": "nameserver 127.0.0.1\n",
+	if err := os.WriteFile(filepath.Join(overlay, "resolv.conf"), []byte("nameserver 127.0.0.1\n"), 0o644); err != nil {
+		return ns, err
 	}
-	for file, content := range files {
-		if err := os.WriteFile(filepath.Join(overlay, file), []byte(content), 0o644); err != nil {
-			return ns, err
-		}
+	if err := ns.SetHosts(hosts); err != nil {
+		return ns, err
 	}
 	if err := RunProgram("ip", "netns", "add", name); err != nil {
 		return ns, err
 	}
 	return ns, ns.Configure("link set lo up")
+}
+
+// SetHosts changes the hosts file, also for programs that run: they see the same file.
+func (ns *Namespace) SetHosts(hosts string) error {
+	text := "127.0.0.1 localhost\n::1 localhost\n" + hosts
+	return os.WriteFile(filepath.Join(overlaysDir, ns.Name, "hosts"), []byte(text), 0o644)
 }
 
 // Listen listens on TCP inside the namespace.
