@@ -55,7 +55,7 @@ fn wrong_usage_and_files_that_cannot_be_read_end_with_2() {
         (&["ping", "--listen", "--derp-map", "-", "--region", "7"], "the map has no region 7"),
         (&["ping", "--listen", "--derp-map", "-", "--proxy", "ftp://a"], "ftp:// is not spoken to"),
         (
-            &["ping", "--listen", "--derp-map", "-", "--roots", "no/such/file.pem"],
+            &["ping", "--listen", "--derp-map", "-", "--ca", "no/such/file.pem"],
             "cannot read no/such/file.pem",
         ),
         (&["ping", "--listen", "--relay", "https://a", "--cert-name", "sha256-raw:0"], "64 hex digits"),

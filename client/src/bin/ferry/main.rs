@@ -13,6 +13,7 @@ mod map;
 mod netcheck;
 mod output;
 mod ping;
+mod roots;
 mod source;
 
 use std::process::ExitCode;

@@ -9,11 +9,11 @@ use anyhow::{Context as _, bail};
 use ferry_client::RelayUrl;
 use ferry_client::derp_map::{Identity, roles};
 use ferry_client::netcheck::{Checker, Code, Config, Report, Scope, Severity};
-use ferry_client::system_roots;
 use ferry_protocol::derp_map::{DerpMap, Node, Region, RegionId};
 use rustls::RootCertStore;
 
 use crate::output::{self, complain, print};
+use crate::roots::Believed;
 use crate::{cli, exit};
 
 /// With `--every`, all regions are asked as often as this.
@@ -27,7 +27,7 @@ const OWN_REGIONS_MAX: usize = 100;
 
 pub(crate) fn run(flags: &cli::Netcheck) -> anyhow::Result<u8> {
     let map = map(flags)?;
-    let checker = Checker::new(Arc::new(roots(&map)));
+    let checker = Checker::new(Arc::new(roots(flags, &map)?));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         tokio::select! {
@@ -131,16 +131,17 @@ fn own_map(flags: &cli::Netcheck, relays: &[RelayUrl]) -> anyhow::Result<DerpMap
     Ok(map)
 }
 
-/// The system's roots; a map that pins all its certificates needs none.
-fn roots(map: &DerpMap) -> RootCertStore {
-    system_roots().unwrap_or_else(|error| {
-        let roles = roles(map);
-        let mut nodes = roles.iter().flat_map(|region| &region.nodes);
+/// Whose certificates are believed; a map that pins all of its own needs none.
+fn roots(flags: &cli::Netcheck, map: &DerpMap) -> anyhow::Result<RootCertStore> {
+    let Believed { roots, missing } = Believed::with(&flags.ca)?;
+    if let (Some(error), true) = (missing, roots.is_empty()) {
+        let regions = roles(map);
+        let mut nodes = regions.iter().flat_map(|region| &region.nodes);
         if nodes.any(|node| matches!(node.identity, Identity::HostName | Identity::CertName(_))) {
             complain(format_args!("{error}; certificates cannot be checked"));
         }
-        RootCertStore::empty()
-    })
+    }
+    Ok(roots)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `ferry netcheck`.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -30,6 +31,9 @@ pub(crate) struct Netcheck {
     /// What the relays' certificates are checked for in place of the host: a name, or sha256-raw: and a hash, as in a map
     #[arg(long, value_name = "NAME", requires = "relay")]
     pub(crate) cert_name: Option<String>,
+    /// Believe these certificate authorities too (PEM); may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Vec<PathBuf>,
     /// The relays' UDP port of STUN
     #[arg(long, value_name = "PORT", requires = "relay")]
     pub(crate) stun_port: Option<u16>,

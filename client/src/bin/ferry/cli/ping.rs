@@ -48,9 +48,9 @@ pub(crate) struct Ping {
     /// Do not check the relay's certificate; for tests
     #[arg(long, conflicts_with = "derp_map")]
     pub(crate) insecure: bool,
-    /// Believe the certificates in this file, PEM, in place of the system's
+    /// Believe these certificate authorities too (PEM); may be repeated
     #[arg(long, value_name = "FILE")]
-    pub(crate) roots: Option<PathBuf>,
+    pub(crate) ca: Vec<PathBuf>,
     #[arg(
         long,
         value_name = "URL",

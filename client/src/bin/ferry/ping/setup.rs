@@ -11,16 +11,14 @@ use anyhow::{Context as _, bail};
 use ferry_client::derp_map::{Identity, NodeRole, roles};
 use ferry_client::dial::{Proxy, ProxyRules};
 use ferry_client::net::{Builder, Relays};
-use ferry_client::system_roots;
 use ferry_protocol::NodePrivateKey;
 use ferry_protocol::derp_map::{DerpMap, Node, RegionId};
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 
 use crate::cli::Ping;
 use crate::output::complain;
-use crate::source::{Source, read_file};
+use crate::roots::Believed;
+use crate::source::Source;
 
 /// The region of a relay that is in no map.
 const ONLY_REGION: RegionId = RegionId(1);
@@ -82,22 +80,11 @@ fn of_relay(flags: &Ping, builder: Builder) -> anyhow::Result<Setup> {
     Ok(Setup { builder, regions: vec![ONLY_REGION], names, map: None })
 }
 
-/// Whose certificates are believed.
+/// Whose certificates are believed; a relay that is pinned needs none.
 fn roots(flags: &Ping) -> anyhow::Result<RootCertStore> {
-    let Some(path) = &flags.roots else {
-        // A relay that is pinned needs none: those that do say so.
-        return Ok(system_roots().unwrap_or_else(|error| {
-            complain(error);
-            RootCertStore::empty()
-        }));
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&read_file(path)?) {
-        let certificate = certificate.with_context(|| format!("{} is no PEM", path.display()))?;
-        roots.add(certificate).with_context(|| format!("a certificate in {}", path.display()))?;
-    }
-    if roots.is_empty() {
-        bail!("{} has no certificate", path.display());
+    let Believed { roots, missing } = Believed::with(&flags.ca)?;
+    if let (Some(error), true) = (missing, roots.is_empty()) {
+        complain(error);
     }
     Ok(roots)
 }
