@@ -65,7 +65,7 @@ use ferry_stun::discovery;
 
 pub use behaviour::{Behaviour, NotDiscovered};
 #[cfg(feature = "net")]
-pub use checker::{CheckError, Checker};
+pub use checker::{CheckError, Checker, default_gateway};
 pub use family::{Family, PerFamily};
 pub use finding::{Code, Finding, Severity};
 pub use machine::Netcheck;
@@ -101,6 +101,8 @@ pub struct Config {
     pub relays: bool,
     /// Look for a captive portal in a full report even where UDP works.
     pub portal: bool,
+    /// Look in a full report for NAT64, with a lookup of [`IPV4_ONLY_HOST`].
+    pub nat64: bool,
     /// The router that a full report asks whether it opens ports; None if it is not known, and nobody is to be asked.
     pub gateway: Option<Ipv4Addr>,
     /// Whether the system has IPv6 at all; only reported.
@@ -118,6 +120,7 @@ impl Config {
             behaviour: true,
             relays: true,
             portal: false,
+            nat64: true,
             gateway: None,
             os_has_ipv6: true,
         }
@@ -133,6 +136,7 @@ impl Config {
             behaviour: false,
             relays: false,
             portal: false,
+            nat64: false,
             gateway: None,
             os_has_ipv6: true,
         }

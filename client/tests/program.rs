@@ -163,7 +163,7 @@ fn nobody_who_answers_is_no_home_and_garbage_is_no_report() {
 #[test]
 fn without_a_relay_netcheck_says_so_and_ends_with_3() {
     // Port 1 of this machine: nobody is there, and says so.
-    let asked = ["netcheck", "--relay", "https://127.0.0.1:1", "--stun-port", "1"];
+    let asked = ["netcheck", "--relay", "https://127.0.0.1:1", "--stun-port", "1", "--relays-only"];
     let output = run(&asked, "");
     assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
     let text = stdout(&output);

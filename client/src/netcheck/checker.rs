@@ -20,6 +20,7 @@ use super::{
     Config, HttpsFailure, HttpsId, HttpsTimes, Input, LookupId, Nearest, Netcheck, Output, PortalAnswer,
     PortalId, Report,
 };
+pub use gateway::default_gateway;
 use sockets::{Arrival, Sockets};
 
 /// What may wait to be looked at. Sockets are not read while it is full.
@@ -29,12 +30,13 @@ const EVENTS_MAX: usize = 256;
 ///
 /// ```no_run
 /// use std::sync::Arc;
-/// use ferry_client::netcheck::{Checker, Config};
+/// use ferry_client::netcheck::{Checker, Config, default_gateway};
 /// use ferry_protocol::derp_map::DerpMap;
 ///
 /// # async fn check(map: DerpMap) -> Result<(), Box<dyn std::error::Error>> {
 /// let checker = Checker::new(Arc::new(ferry_client::system_roots()?));
-/// let report = checker.check(&map, Config::complete(), |nearest| println!("nearest: {}", nearest.region)).await?;
+/// let config = Config { gateway: default_gateway(), ..Config::complete() };
+/// let report = checker.check(&map, config, |nearest| println!("nearest: {}", nearest.region)).await?;
 /// for finding in report.findings() {
 ///     println!("{}: {}", finding.code, finding.what);
 /// }
@@ -73,8 +75,7 @@ impl Checker {
     /// Makes one check, which takes [2.9 s](super::REPORT_TIME_MAX) at most; `nearest` hears the first word.
     ///
     /// Dropped, the future leaves nothing behind but, for as long as the system's resolver takes, the threads of name lookups.
-    /// Needs a tokio runtime with I/O and time; `config.os_has_ipv6` is found out here, and on
-    /// Linux `config.gateway` if it is None.
+    /// Needs a tokio runtime with I/O and time; `config.os_has_ipv6` is found out here.
     ///
     /// # Errors
     ///
@@ -86,7 +87,6 @@ impl Checker {
         mut nearest: impl FnMut(Nearest),
     ) -> Result<Report, CheckError> {
         config.os_has_ipv6 = UdpSocket::bind("[::1]:0").is_ok();
-        config.gateway = config.gateway.or_else(gateway::default_gateway);
         let mut check = Netcheck::new(map, config, Instant::now(), random_ids()?);
         let (events, mut arrived) = mpsc::channel(EVENTS_MAX);
         let mut sockets = Sockets::default();

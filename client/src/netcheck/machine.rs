@@ -70,7 +70,7 @@ impl<I: FnMut() -> TransactionId + Clone> Netcheck<I> {
                 names.want(*target.stun.of(planned.planned.family));
             }
         }
-        let nat64 = full.then(|| names.add(IPV4_ONLY_HOST));
+        let nat64 = (full && config.nat64).then(|| names.add(IPV4_ONLY_HOST));
         nat64.into_iter().for_each(|nat64| names.want(Source::Name(nat64)));
         Self {
             port_mapping: PortMappingCheck::new(config.gateway.filter(|_| full)),
@@ -127,10 +127,10 @@ impl<I: FnMut() -> TransactionId + Clone> Netcheck<I> {
         }
         match input {
             Input::Opened { socket: SocketId::Data(family), local } => {
-                self.probes.tallies.of_mut(family).socket = DataSocket::Open(local);
+                self.probes.opened(family, DataSocket::Open(local));
             }
             Input::OpenFailed { socket: SocketId::Data(family) } => {
-                self.probes.tallies.of_mut(family).socket = DataSocket::Failed;
+                self.probes.opened(family, DataSocket::Failed);
             }
             Input::Opened { socket: SocketId::Behaviour(family, socket), local } => {
                 if let Some(discovery) = self.behaviours.of_mut(family).running() {

@@ -157,6 +157,14 @@ impl Probes {
         }
     }
 
+    /// What came of opening a socket.
+    pub(super) fn opened(&mut self, family: Family, socket: DataSocket) {
+        let tally = self.tallies.of_mut(family);
+        if tally.socket == DataSocket::Opening {
+            tally.socket = socket;
+        }
+    }
+
     /// Asks whom it is time to ask.
     pub(super) fn step(
         &mut self,
@@ -348,7 +356,7 @@ impl Probes {
         self.tallies.of_mut(family).unsendable += 1;
     }
 
-    /// Asks nobody any more; answers that still come count.
+    /// Asks nobody any more who has not answered; answers that still come count.
     pub(super) fn stop(&mut self) {
         for probe in self.probes.iter_mut().filter(|probe| probe.state != State::Answered) {
             probe.state = State::Over;

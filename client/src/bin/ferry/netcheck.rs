@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context as _, bail};
 use ferry_client::RelayUrl;
 use ferry_client::derp_map::{Identity, roles};
-use ferry_client::netcheck::{Checker, Code, Config, Report, Scope, Severity};
+use ferry_client::netcheck::{Checker, Code, Config, Report, Scope, Severity, default_gateway};
 use ferry_protocol::derp_map::{DerpMap, Node, Region, RegionId};
 use rustls::RootCertStore;
 
@@ -45,7 +45,7 @@ pub(crate) fn run(flags: &cli::Netcheck) -> anyhow::Result<u8> {
 
 /// Checks once, or until Ctrl-C.
 async fn check(flags: &cli::Netcheck, map: &DerpMap, checker: &Checker) -> anyhow::Result<u8> {
-    let mut report = checker.check(map, Config::complete(), |_| {}).await?;
+    let mut report = checker.check(map, complete(flags), |_| {}).await?;
     let mut last_full = Instant::now();
     show(flags, &report);
     let Some(cli::Every(every)) = flags.every else { return Ok(code(&report)) };
@@ -58,9 +58,17 @@ async fn check(flags: &cli::Netcheck, map: &DerpMap, checker: &Checker) -> anyho
         if scope == Scope::Full {
             last_full = Instant::now();
         }
-        let config = Config { scope, home: report.preferred, ..Config::complete() };
+        let config = Config { scope, home: report.preferred, ..complete(flags) };
         report = checker.check(map, config, |_| {}).await?;
         show(flags, &report);
+    }
+}
+
+/// All that there is to check.
+fn complete(flags: &cli::Netcheck) -> Config {
+    match flags.relays_only {
+        true => Config { nat64: false, ..Config::complete() },
+        false => Config { gateway: default_gateway(), ..Config::complete() },
     }
 }
 

@@ -9,8 +9,9 @@ const ROUTES: &str = "/proc/net/route";
 /// A route goes by way of a gateway, and is up (`RTF_UP`, `RTF_GATEWAY`).
 const BY_GATEWAY: u32 = 0x3;
 
-/// The IPv4 router of the default route; None if there is none, or this is no Linux.
-pub(super) fn default_gateway() -> Option<Ipv4Addr> {
+/// The IPv4 router of this host's default route, for [`Config::gateway`](super::super::Config::gateway); None if there is none, or this is no
+/// Linux.
+pub fn default_gateway() -> Option<Ipv4Addr> {
     parse(&fs::read_to_string(ROUTES).ok()?)
 }
 

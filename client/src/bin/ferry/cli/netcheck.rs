@@ -37,6 +37,9 @@ pub(crate) struct Netcheck {
     /// The relays' UDP port of STUN
     #[arg(long, value_name = "PORT", requires = "relay")]
     pub(crate) stun_port: Option<u16>,
+    /// Ask the relays alone: not the router whether it opens ports, and for no name but theirs
+    #[arg(long)]
+    pub(crate) relays_only: bool,
     /// Check again and again: everything each 5 minutes, and in between the fastest regions
     #[arg(long, value_name = "DURATION")]
     pub(crate) every: Option<Every>,

@@ -88,7 +88,7 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
     let ports = match ports.gateway {
         Some(gateway) if ways.is_empty() => format!("the router {gateway} offers none"),
         Some(gateway) => format!("{} by the router {gateway}", ways.join(", ")),
-        None => "not checked: no IPv4 router is known".to_owned(),
+        None => "not checked".to_owned(),
     };
     if report.full {
         facts.push(("Port mapping", ports));
