@@ -57,10 +57,10 @@ const transferBytes = 16 << 20
 var binaries Binaries
 
 func TestMain(m *testing.M) {
-	// What runs in parallel waits more than it computes; -parallel on the command line still wins.
 	if mapFile := os.Getenv(stockNetcheckMap); mapFile != "" {
 		os.Exit(stockNetcheck(mapFile))
 	}
+	// What runs in parallel waits more than it computes; -parallel on the command line still wins.
 	flag.Set("test.parallel", "16")
 	flag.Parse()
 	if err := checkMachine(); err != nil {
