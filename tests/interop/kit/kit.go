@@ -96,7 +96,11 @@ func reserve(port int) bool {
 	return true
 }
 
+// isFree looks whether a port can be bound everywhere. No program is started meanwhile: until it replaces itself, a forked
+// child has the listeners too, on which the program that the port is for would fail, and whoever waits for it would not.
 func isFree(port int) bool {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	for _, host := range []string{"127.0.0.1", "127.0.0.2", "::1"} {
 		if bindBoth(net.JoinHostPort(host, fmt.Sprint(port))) != nil {
 			return false
