@@ -32,8 +32,8 @@ pub fn client_config(trust: &Trust, resumption: bool) -> Result<Arc<ClientConfig
         Trust::Roots(roots) => {
             chain_verifier(roots, &crypto).map_err(|error| Error::General(error.to_string()))?
         }
-        Trust::Pinned(sha256) => Arc::new(HolderOf { sha256: Some(*sha256), crypto: Arc::clone(&crypto) }),
-        Trust::Unverified => Arc::new(HolderOf { sha256: None, crypto: Arc::clone(&crypto) }),
+        Trust::Pinned(sha256) => Believes::new(Whom::HolderOf(*sha256), &crypto),
+        Trust::Unverified => Believes::new(Whom::Anybody, &crypto),
     };
     config_with(crypto, verifier, resumption)
 }
@@ -90,11 +90,11 @@ pub fn node_config(
         Identity::CertName(name) => {
             let server_name =
                 ServerName::try_from(name.clone()).map_err(|_| TlsError::CertName { name: name.clone() })?;
-            Arc::new(Named { name: server_name, chain: chain_verifier(roots, &crypto)? })
+            Believes::new(Whom::Named(server_name, chain_verifier(roots, &crypto)?), &crypto)
         }
-        Identity::Pinned(sha256) => Arc::new(HolderOf { sha256: Some(*sha256), crypto: Arc::clone(&crypto) }),
+        Identity::Pinned(sha256) => Believes::new(Whom::HolderOf(*sha256), &crypto),
         Identity::Malformed => return Err(TlsError::MalformedPin),
-        Identity::Unchecked => Arc::new(HolderOf { sha256: None, crypto: Arc::clone(&crypto) }),
+        Identity::Unchecked => Believes::new(Whom::Anybody, &crypto),
     };
     Ok(config_with(crypto, verifier, resumption)?)
 }
@@ -171,27 +171,48 @@ fn has_aes() -> bool {
     return false;
 }
 
-/// Believes who holds the key of a certificate: of this one, or of any.
+/// Who is believed where that is not whoever has a chain for the host's name. All have to hold the key of their certificate.
 #[derive(Debug)]
-struct HolderOf {
-    sha256: Option<[u8; 32]>,
+enum Whom {
+    /// Everybody.
+    Anybody,
+    /// Who shows the certificate with this SHA-256.
+    HolderOf([u8; 32]),
+    /// Who has a chain to a root for this name, whatever the host is called.
+    Named(ServerName<'static>, Arc<WebPkiServerVerifier>),
+}
+
+/// Believes them.
+#[derive(Debug)]
+struct Believes {
+    whom: Whom,
     crypto: Arc<CryptoProvider>,
 }
 
-impl ServerCertVerifier for HolderOf {
+impl Believes {
+    fn new(whom: Whom, crypto: &Arc<CryptoProvider>) -> Arc<Self> {
+        Arc::new(Self { whom, crypto: Arc::clone(crypto) })
+    }
+}
+
+impl ServerCertVerifier for Believes {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
+        intermediates: &[CertificateDer<'_>],
         _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
+        ocsp_response: &[u8],
+        now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let Some(sha256) = self.sha256 else { return Ok(ServerCertVerified::assertion()) };
-        if digest(&SHA256, end_entity).as_ref() != sha256 {
-            return Err(CertificateError::ApplicationVerificationFailure.into());
+        match &self.whom {
+            Whom::Named(name, chain) => {
+                chain.verify_server_cert(end_entity, intermediates, name, ocsp_response, now)
+            }
+            Whom::HolderOf(sha256) if digest(&SHA256, end_entity).as_ref() != sha256 => {
+                Err(CertificateError::ApplicationVerificationFailure.into())
+            }
+            Whom::HolderOf(_) | Whom::Anybody => Ok(ServerCertVerified::assertion()),
         }
-        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -214,48 +235,6 @@ impl ServerCertVerifier for HolderOf {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.crypto.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// Believes a chain to a root for this name, whatever the host is called.
-#[derive(Debug)]
-struct Named {
-    name: ServerName<'static>,
-    chain: Arc<WebPkiServerVerifier>,
-}
-
-impl ServerCertVerifier for Named {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        self.chain.verify_server_cert(end_entity, intermediates, &self.name, ocsp_response, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls12_signature(message, cert, signature)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.chain.verify_tls13_signature(message, cert, signature)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.chain.supported_verify_schemes()
     }
 }
 
@@ -285,24 +264,25 @@ mod tests {
             "TLS 1.2's are all there"
         );
     }
+
     #[test]
     fn a_certificate_is_checked_for_the_name_that_the_map_gives_it() {
         let CertifiedKey { cert, .. } =
             generate_simple_self_signed(["front.example.net".to_owned()]).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(cert.der().clone()).unwrap();
-        let chain = chain_verifier(&Arc::new(roots), &Arc::new(crypto())).unwrap();
+        let crypto = Arc::new(crypto());
+        let chain = chain_verifier(&Arc::new(roots), &crypto).unwrap();
         let host = ServerName::try_from("relay.example.net").unwrap();
         let verify = |verifier: &dyn ServerCertVerifier| {
             verifier.verify_server_cert(cert.der(), &[], &host, &[], UnixTime::now())
         };
         assert!(verify(&*chain).is_err(), "the host has another name");
-        let named = |name: &'static str| Named {
-            name: ServerName::try_from(name).unwrap(),
-            chain: Arc::clone(&chain),
+        let named = |name: &'static str| {
+            Believes::new(Whom::Named(ServerName::try_from(name).unwrap(), Arc::clone(&chain)), &crypto)
         };
-        assert!(verify(&named("front.example.net")).is_ok());
-        assert!(verify(&named("other.example.net")).is_err());
+        assert!(verify(&*named("front.example.net")).is_ok());
+        assert!(verify(&*named("other.example.net")).is_err());
     }
 
     #[test]
