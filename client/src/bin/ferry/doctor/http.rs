@@ -118,7 +118,7 @@ pub(super) fn judge_port80(
     let address = SocketAddr::new(ip, port);
     let challenge = format!("ts_{host}");
     let answer = TcpStream::connect_timeout(&address, patience).and_then(|stream| {
-        let mut stream = limited(stream, patience).map_err(io::Error::other)?;
+        let mut stream = limited(stream, patience)?;
         let request = format!(
             "GET /generate_204 HTTP/1.1\r\nHost: {host}\r\nX-Tailscale-Challenge: \
              {challenge}\r\nConnection: close\r\n\r\n"

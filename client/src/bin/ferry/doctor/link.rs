@@ -73,7 +73,7 @@ impl Link {
         let failed = |why| LinkError { stage: Stage::Tls, why };
         let io = |error: io::Error| failed(Why::Io(error));
         let stream = TcpStream::connect_timeout(&address, patience).map_err(io)?;
-        let stream = limited(stream, patience).map_err(|error| io(io::Error::other(error)))?;
+        let stream = limited(stream, patience).map_err(io)?;
         let key = Arc::new(NodePrivateKey::from_random(random().map_err(io)?));
         let connection = Connection::new(settings, &key, random().map_err(io)?)
             .map_err(|error| failed(Why::Refused(error)))?;

@@ -15,41 +15,32 @@ use super::tls::is_timeout;
 /// More addresses of one host are not tried.
 const ADDRESSES_MAX: usize = 16;
 
-/// Where a relay is.
-#[derive(Debug, Default)]
-pub(super) struct Addresses {
-    /// For the relay's TCP port, IPv4 first.
-    pub(super) all: Vec<SocketAddr>,
-}
-
-impl Addresses {
-    /// Those of the map, and DNS for what the map leaves to it.
-    pub(super) fn of(target: &Target, patience: Duration) -> Result<Self, Finding> {
-        let mut all = Vec::new();
-        for source in [target.ipv4, target.ipv6] {
-            if let AddressSource::Literal(ip) = source {
-                all.push(SocketAddr::new(ip, target.url.port));
-            }
+/// Where a relay is, with its TCP port, IPv4 first: the addresses of the map, and those of DNS for what the map leaves to it.
+pub(super) fn addresses(target: &Target, patience: Duration) -> Result<Vec<SocketAddr>, Finding> {
+    let mut all = Vec::new();
+    for source in [target.ipv4, target.ipv6] {
+        if let AddressSource::Literal(ip) = source {
+            all.push(SocketAddr::new(ip, target.url.port));
         }
-        let wants = |ip: IpAddr| {
-            let source = if ip.is_ipv4() { target.ipv4 } else { target.ipv6 };
-            source == AddressSource::Dns
-        };
-        if [target.ipv4, target.ipv6].contains(&AddressSource::Dns) {
-            match resolve(&target.url.host, target.url.port, patience) {
-                Ok(found) => all.extend(found.into_iter().filter(|address| wants(address.ip()))),
-                Err(why) if all.is_empty() => return Err(unresolved(&target.url.host, &why)),
-                Err(_) => {}
-            }
-        }
-        if all.is_empty() {
-            return Err(unresolved(&target.url.host, "no address of a family that the map lets clients use"));
-        }
-        all.sort_by_key(SocketAddr::is_ipv6);
-        all.dedup();
-        all.truncate(ADDRESSES_MAX);
-        Ok(Self { all })
     }
+    let wants = |ip: IpAddr| {
+        let source = if ip.is_ipv4() { target.ipv4 } else { target.ipv6 };
+        source == AddressSource::Dns
+    };
+    if [target.ipv4, target.ipv6].contains(&AddressSource::Dns) {
+        match resolve(&target.url.host, target.url.port, patience) {
+            Ok(found) => all.extend(found.into_iter().filter(|address| wants(address.ip()))),
+            Err(why) if all.is_empty() => return Err(unresolved(&target.url.host, &why)),
+            Err(_) => {}
+        }
+    }
+    if all.is_empty() {
+        return Err(unresolved(&target.url.host, "no address of a family that the map lets clients use"));
+    }
+    all.sort_by_key(SocketAddr::is_ipv6);
+    all.dedup();
+    all.truncate(ADDRESSES_MAX);
+    Ok(all)
 }
 
 fn unresolved(host: &str, why: &str) -> Finding {

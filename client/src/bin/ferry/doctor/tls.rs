@@ -53,13 +53,10 @@ pub(super) fn inspect(
 }
 
 /// A stream that waits no longer than that for anything.
-pub(super) fn limited(stream: TcpStream, patience: Duration) -> anyhow::Result<TcpStream> {
-    let set = || {
-        stream.set_read_timeout(Some(patience))?;
-        stream.set_write_timeout(Some(patience))?;
-        stream.set_nodelay(true)
-    };
-    set().context("a socket's timeouts cannot be set")?;
+pub(super) fn limited(stream: TcpStream, patience: Duration) -> io::Result<TcpStream> {
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    stream.set_nodelay(true)?;
     Ok(stream)
 }
 

@@ -14,7 +14,7 @@ use super::finding::{Code, Finding};
 use super::http;
 use super::link::{Link, LinkError, Why};
 use super::packets::Passage;
-use super::reach::{self, Addresses};
+use super::reach;
 use super::report::{Name, Report, Step, Verdict};
 use super::target::{Patient, Target};
 use super::tls::{self, Seen};
@@ -68,8 +68,8 @@ impl Walk {
         }
         let relay = &patient.relay;
         let start = Instant::now();
-        let addresses = match Addresses::of(relay, self.patience) {
-            Ok(addresses) => addresses.all,
+        let addresses = match reach::addresses(relay, self.patience) {
+            Ok(addresses) => addresses,
             Err(finding) => {
                 notes.add(Step::new(Name::Resolve, start.elapsed(), Vec::new(), vec![finding]));
                 let rest = [Name::Connect, Name::Tls, Name::Clock, Name::Derp, Name::Packets, Name::Mesh];
@@ -351,8 +351,8 @@ impl Walk {
             )
             .seen(evidence)
         };
-        let addresses = match Addresses::of(other, self.patience) {
-            Ok(addresses) => addresses.all,
+        let addresses = match reach::addresses(other, self.patience) {
+            Ok(addresses) => addresses,
             Err(finding) => {
                 return Ok(Err(finding.evidence.into_iter().fold(down(finding.what), Finding::seen)));
             }
