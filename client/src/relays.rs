@@ -31,7 +31,7 @@ mod open;
 use std::time::Duration;
 
 pub use backlog::{Backlog, BacklogError, Dropped};
-pub use event::{DisconnectReason, DropReason, Event};
+pub use event::{DisconnectReason, DropReason, Event, GonePeer, PresentPeer};
 pub use line::{Line, Output};
 
 /// How long a line that is not the home's stays after the last packet for it.

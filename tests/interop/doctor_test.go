@@ -23,10 +23,23 @@ import (
 )
 
 // ferryPath is the program with ferry doctor.
-var ferryPath = flag.String("ferry", "", "ferry binary for the doctor's checks (default: ../../target/release/ferry, if it is there)")
+var ferryPath = flag.String("ferry", "", "ferry binary, the client (default: ../../target/release/ferry, if it is there)")
 
 // noLog is for servers whose clients hang up on purpose.
 var noLog = log.New(io.Discard, "", 0)
+
+// ferryBinary is the program under test.
+func ferryBinary(t testing.TB) string {
+	t.Helper()
+	path := *ferryPath
+	if path == "" {
+		path = "../../target/release/ferry"
+		if _, err := os.Stat(path); err != nil {
+			t.Skip("no ferry: cargo build --release --bin ferry, or -ferry PATH")
+		}
+	}
+	return path
+}
 
 // diagnosis is what ferry doctor --json prints.
 type diagnosis struct {
@@ -57,13 +70,7 @@ func (d diagnosis) codes() []string {
 // doctor examines the first node of a region.
 func doctor(t *testing.T, nodes []*tailcfg.DERPNode, flags ...string) diagnosis {
 	t.Helper()
-	path := *ferryPath
-	if path == "" {
-		path = "../../target/release/ferry"
-		if _, err := os.Stat(path); err != nil {
-			t.Skip("no ferry: cargo build --release --bin ferry, or -ferry PATH")
-		}
-	}
+	path := ferryBinary(t)
 	region := &tailcfg.DERPRegion{RegionID: 900, RegionCode: "test", RegionName: "Test", Nodes: nodes}
 	text, err := json.Marshal(tailcfg.DERPMap{Regions: map[int]*tailcfg.DERPRegion{900: region}})
 	if err != nil {

@@ -25,6 +25,7 @@ pub(super) struct Wishes {
     pub(super) network_changed: bool,
     pub(super) connect: bool,
     pub(super) ping: bool,
+    pub(super) watch_again: bool,
     /// Nobody wants the line any more.
     pub(super) stop: bool,
 }

@@ -126,6 +126,13 @@ impl Relays {
         Ok(())
     }
 
+    /// Asks the region's relay once more who is connected to it, where there is a connection and this is [asked](Builder::watch) at all: it
+    /// tells of all that are. For those that were told [`Event::Missed`].
+    pub fn watch_again(&self, region: RegionId) -> Result<(), SendError> {
+        self.desk(region)?.leave(|wishes| wishes.watch_again = true);
+        Ok(())
+    }
+
     /// The home is in this region from now on. Both relays concerned are told. A region that is not in the map is the home once it is.
     pub fn set_home(&self, home: Option<RegionId>) {
         let mut state = self.inner.state();

@@ -104,6 +104,7 @@ impl LineTask {
         let network_changed = std::mem::take(&mut wishes.network_changed);
         let connect = std::mem::take(&mut wishes.connect);
         let ping = std::mem::take(&mut wishes.ping);
+        let watch_again = std::mem::take(&mut wishes.watch_again);
         let (home, stop) = (wishes.home, wishes.stop);
         drop(wishes);
         if let Some(endpoints) = endpoints {
@@ -117,6 +118,9 @@ impl LineTask {
         }
         if ping {
             self.line.ping();
+        }
+        if watch_again {
+            self.line.watch_again(now);
         }
         self.line.set_home(now, home);
         stop

@@ -48,25 +48,20 @@ pub enum Event {
         /// When it is dialled again; None if nobody needs it.
         retry_in: Option<Duration>,
     },
-    /// A peer is not at this relay: it left, or never was there.
-    PeerGone {
+    /// Peers are not at this relay: they left, or never were there.
+    PeersGone {
         /// Whose relay says so.
         region: RegionId,
-        /// The peer.
-        peer: NodePublicKey,
-        /// Why.
-        reason: PeerGoneReason,
+        /// Who, in the order in which it was said.
+        peers: Arc<[GonePeer]>,
     },
-    /// A client is connected to this relay: only told to those that [watch](super::Line::watch).
-    PeerPresent {
+    /// Clients are connected to this relay: only told to those that [watch](super::Line::watch). A client that is connected twice is told
+    /// twice, and gone when both have left.
+    PeersPresent {
         /// Whose relay says so.
         region: RegionId,
-        /// The client.
-        peer: NodePublicKey,
-        /// Where it comes from, if the relay tells.
-        address: Option<SocketAddr>,
-        /// What kind of client it is.
-        flags: PeerPresentFlags,
+        /// Who, in the order in which it was said.
+        peers: Arc<[PresentPeer]>,
     },
     /// What the relay says is wrong with this connection; empty when all is well again.
     Health {
@@ -105,6 +100,26 @@ pub enum Event {
         /// How many.
         events: u64,
     },
+}
+
+/// A peer that is not at a relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GonePeer {
+    /// The peer.
+    pub key: NodePublicKey,
+    /// Why.
+    pub reason: PeerGoneReason,
+}
+
+/// A client that is connected to a relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PresentPeer {
+    /// The client.
+    pub key: NodePublicKey,
+    /// Where it comes from, if the relay tells.
+    pub address: Option<SocketAddr>,
+    /// What kind of client it is.
+    pub flags: PeerPresentFlags,
 }
 
 /// Why a packet was dropped before it was sent.

@@ -203,6 +203,16 @@ impl Line {
         }
     }
 
+    /// Asks again who is connected to the relay: it tells of all. For those that [watch](Self::watch) and may have missed something.
+    pub fn watch_again(&mut self, now: Instant) {
+        if let State::Open(open) = &mut self.state
+            && self.watch
+            && let Err(error) = open.watch()
+        {
+            self.broken(now, error);
+        }
+    }
+
     /// Nothing was read for a while because nobody took it: the silence was our own.
     pub fn was_not_read(&mut self, now: Instant) {
         if let State::Open(open) = &mut self.state {
@@ -277,6 +287,7 @@ impl Line {
             }
             State::Resting | State::Waiting { .. } => Ok(()),
         };
+        heard.tell_peers(region, events);
         if let Some((server, info)) = heard.server {
             self.established(now, before, server, info);
         }

@@ -67,8 +67,8 @@ impl Liveness {
         Some(now.saturating_duration_since(at))
     }
 
-    /// What to do. An idle connection is only watched where peers' packets are to come by it.
-    pub(super) fn poll(&self, now: Instant, home: bool) -> Life {
+    /// What to do. An idle connection is only pinged where something is to come by it: peers' packets at home, and who comes and goes.
+    pub(super) fn poll(&self, now: Instant, awaits: bool) -> Life {
         if let Some(pinged) = self.unanswered {
             let dead_at = pinged + PING_TIMEOUT;
             return match (dead_at <= now, self.wanted) {
@@ -78,7 +78,7 @@ impl Liveness {
             };
         }
         let sent = self.sent.map(|sent| sent + PING_AFTER_SENDING);
-        let idle = home.then(|| self.heard + PING_WHEN_IDLE);
+        let idle = awaits.then(|| self.heard + PING_WHEN_IDLE);
         let due = sent.into_iter().chain(idle).min();
         if self.wanted || due.is_some_and(|due| due <= now) { Life::Ping } else { Life::Wait(due) }
     }

@@ -35,17 +35,19 @@ impl Open {
 
     /// Says what a relay is told first: whether it is the home, and that we watch.
     pub(super) fn introduce(&mut self, home: bool, watch: bool) -> Result<(), ConnectionError> {
-        let mut frames = Vec::new();
         if home {
-            encode_note_preferred(&mut frames, true);
-            self.connection.send_frame(&frames)?;
+            self.note_preferred(true)?;
         }
         if watch {
-            frames.clear();
-            encode_watch_conns(&mut frames);
-            self.connection.send_frame(&frames)?;
+            self.watch()?;
         }
         Ok(())
+    }
+
+    pub(super) fn watch(&mut self) -> Result<(), ConnectionError> {
+        let mut frame = Vec::new();
+        encode_watch_conns(&mut frame);
+        self.connection.send_frame(&frame)
     }
 
     pub(super) fn note_preferred(&mut self, home: bool) -> Result<(), ConnectionError> {

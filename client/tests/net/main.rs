@@ -14,7 +14,7 @@ use ferry_client::dial::{Proxy, ProxyKind, ProxyRules};
 use ferry_client::net::{Builder, Events, Packets, Relays, SendError};
 use ferry_client::relays::Event;
 use ferry_protocol::derp_map::{DerpMap, RegionId};
-use ferry_protocol::{NodePublicKey, recv_packet_header};
+use ferry_protocol::{NodePublicKey, PeerPresentFlags, encode_peer_present, recv_packet_header};
 use tokio::time::timeout;
 
 use relay::{TestProxy, TestRelay};
@@ -171,6 +171,36 @@ async fn a_proxy_of_either_kind_is_gone_through() {
         assert_eq!(relay.heard().await, "packet of 1 bytes");
         let Event::Connected { reached, .. } = next(&mut events).await else { panic!("not connected") };
         assert!(reached.proxied, "{reached:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_watcher_hears_of_ten_thousand_peers_and_misses_none() {
+    const PEERS: u32 = 10_000;
+    let mut relay = TestRelay::start().await;
+    let (relays, _packets) = to(&[(ONE, &relay)]).watch(true).spawn();
+    let mut events = relays.events();
+    relays.connect(ONE).unwrap();
+    for asked in 0..2 {
+        assert_eq!(relay.heard().await, "WatchConns");
+        let mut frames = Vec::new();
+        for number in 0..PEERS {
+            let mut key = [0; 32];
+            key[..4].copy_from_slice(&number.to_be_bytes());
+            let key = NodePublicKey::from_bytes(key);
+            encode_peer_present(&mut frames, &key, None, PeerPresentFlags::REGULAR);
+        }
+        relay.say(frames);
+        let mut told = 0;
+        while told < PEERS as usize {
+            let event = next(&mut events).await;
+            assert!(!matches!(event, Event::Missed { .. }), "{told} were told, asked {asked} times before");
+            if let Event::PeersPresent { peers, .. } = event {
+                told += peers.len();
+            }
+        }
+        assert_eq!(told, PEERS as usize);
+        relays.watch_again(ONE).unwrap();
     }
 }
 

@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use ferry_client::relays::Event;
-use ferry_protocol::{PeerGoneReason, encode_health, encode_peer_gone, encode_restarting};
+use ferry_protocol::{
+    NodePublicKey, PeerGoneReason, PeerPresentFlags, encode_health, encode_peer_gone, encode_peer_present,
+    encode_restarting,
+};
 
 use crate::world::{BOB, DELAY, World, endpoints};
 
@@ -292,6 +295,53 @@ fn what_a_relay_says_is_told_in_order() {
     world.relay_says(&frames);
     world.run(S);
     assert_eq!(world.told()[1..], ["peer gone", "health: another connection has this key", "health: "]);
+}
+
+#[test]
+fn a_watcher_is_told_of_many_peers_in_few_events_and_in_order() {
+    let mut world = World::watcher(14, &[A]);
+    assert_eq!(world.got, ["WatchConns"]);
+    let peer = |number: u8| NodePublicKey::from_bytes([number; 32]);
+    let mut frames = Vec::new();
+    for number in 0..200 {
+        encode_peer_present(&mut frames, &peer(number), None, PeerPresentFlags::REGULAR);
+    }
+    encode_peer_gone(&mut frames, &peer(7), PeerGoneReason::Disconnected);
+    encode_peer_gone(&mut frames, &peer(8), PeerGoneReason::Disconnected);
+    encode_peer_present(&mut frames, &peer(7), None, PeerPresentFlags::PROBER);
+    world.relay_says(&frames);
+    world.run(S);
+    let (mut present, mut gone) = (Vec::new(), Vec::new());
+    for (place, (_, event)) in world.events.iter().enumerate() {
+        if let Event::PeersPresent { peers, .. } = event {
+            present.push((place, peers.iter().map(|peer| peer.key).collect::<Vec<_>>()));
+        }
+        if let Event::PeersGone { peers, .. } = event {
+            gone.push((place, peers.iter().map(|peer| peer.key).collect::<Vec<_>>()));
+        }
+    }
+    let all: Vec<_> = (0..200).map(peer).collect();
+    assert_eq!(present, [(1, all), (3, vec![peer(7)])]);
+    assert_eq!(gone, [(2, vec![peer(7), peer(8)])]);
+    world.line.watch_again(world.now());
+    world.run(S);
+    assert_eq!(world.got, ["WatchConns", "WatchConns"]);
+}
+
+#[test]
+fn a_watcher_stays_and_knows_that_its_connection_is_dead_though_it_sends_nothing() {
+    let mut world = World::watcher(15, &[A]);
+    world.run(1000 * S);
+    assert_eq!(world.dials.len(), 1);
+    world.swallows = (false, true);
+    // 15 s of silence, and 3 for a ping.
+    world.run(18 * S);
+    world.swallows = (false, false);
+    world.run(5 * S);
+    let mut told = world.told_but_pongs();
+    told.retain(|word| word != "failed");
+    assert_eq!(told, ["connected http://192.0.2.1", "lost: silent", "connected http://192.0.2.1"]);
+    assert_eq!(world.got, ["WatchConns", "WatchConns"]);
 }
 
 #[test]

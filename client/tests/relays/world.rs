@@ -67,6 +67,10 @@ enum Arrival {
 impl World {
     /// A line to relays with these URLs.
     pub(crate) fn new(seed: u64, urls: &[&str]) -> Self {
+        Self::with(seed, urls, false)
+    }
+
+    fn with(seed: u64, urls: &[&str], watch: bool) -> Self {
         let mut chance = Chance::new(seed);
         let settings = Arc::new(Settings {
             key: Arc::new(client_key()),
@@ -79,7 +83,7 @@ impl World {
         Self {
             began,
             now: began,
-            line: Line::new(REGION, &settings, endpoints(urls), false, entropy),
+            line: Line::new(REGION, &settings, endpoints(urls), watch, entropy),
             backlog: Backlog::default(),
             on_the_way: BTreeMap::new(),
             departures: 0,
@@ -92,6 +96,14 @@ impl World {
             got: Vec::new(),
             goodbyes: 0,
         }
+    }
+
+    /// A line that watches, and is connected.
+    pub(crate) fn watcher(seed: u64, urls: &[&str]) -> Self {
+        let mut world = Self::with(seed, urls, true);
+        world.run(Duration::from_secs(1));
+        assert!(world.line.is_open(), "{:?}", world.events);
+        world
     }
 
     /// A home line that is connected.
@@ -292,11 +304,11 @@ fn word(event: &Event) -> String {
         }
         Event::ConnectFailed { .. } => "failed".to_owned(),
         Event::Disconnected { reason, .. } => format!("lost: {}", reason.code()),
-        Event::PeerGone { .. } => "peer gone".to_owned(),
+        Event::PeersGone { .. } => "peer gone".to_owned(),
         Event::Health { problem, .. } => format!("health: {problem}"),
         Event::Restarting { .. } => "restarting".to_owned(),
         Event::Pong { .. } => "pong".to_owned(),
         Event::Dropped { reason, dropped, .. } => format!("dropped {}: {reason}", dropped.packets),
-        Event::PeerPresent { .. } | Event::Missed { .. } | _ => format!("{event:?}"),
+        Event::PeersPresent { .. } | Event::Missed { .. } | _ => format!("{event:?}"),
     }
 }

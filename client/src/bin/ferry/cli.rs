@@ -5,6 +5,8 @@ mod explain;
 mod map;
 mod netcheck;
 mod ping;
+mod relays;
+mod watch;
 
 use clap::{Parser, Subcommand};
 
@@ -13,6 +15,8 @@ pub(crate) use explain::Explain;
 pub(crate) use map::{Diff, Lint, MapCommand, Show};
 pub(crate) use netcheck::{Every, Netcheck};
 pub(crate) use ping::Ping;
+pub(crate) use relays::RelayFlags;
+pub(crate) use watch::Watch;
 
 /// The program.
 #[derive(Debug, Parser)]
@@ -40,6 +44,9 @@ pub(crate) enum Command {
     /// Ping a node through relays, once a second, and tell what happens to the relays meanwhile
     #[command(after_help = ping::EXAMPLES)]
     Ping(Ping),
+    /// Tell who is connected to relays, who comes and who leaves, by their mesh key
+    #[command(after_help = watch::EXAMPLES)]
+    Watch(Watch),
     /// Explain which relay region is home and why, and what would change it
     #[command(after_help = explain::EXAMPLES)]
     Explain(Explain),
@@ -84,6 +91,7 @@ mod tests {
             (map::EXAMPLES, 6),
             (netcheck::EXAMPLES, 2),
             (ping::EXAMPLES, 2),
+            (watch::EXAMPLES, 2),
         ] {
             let lines = examples.lines().filter(|line| line.starts_with("  ") && !line.starts_with("   "));
             let lines = lines.filter_map(|line| line.find("ferry ").and_then(|start| line.get(start..)));
@@ -123,6 +131,8 @@ mod tests {
             "ferry ping --listen --derp-map a.json --insecure",
             "ferry ping --listen --relay ftp://relay.example.net",
             "ferry ping --listen --relay https://relay.example.net --count 1",
+            "ferry watch --relay https://relay.example.net",
+            "ferry watch --mesh-psk-file mesh.key",
         ] {
             let error = Cli::try_parse_from(line.split_whitespace()).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");

@@ -20,7 +20,7 @@ use anyhow::Context as _;
 
 use crate::output::{is_coloured, print};
 use crate::roots::Believed;
-use crate::source::read_file;
+use crate::source::read_mesh_key;
 use crate::{cli, exit};
 use report::Report;
 use target::Patient;
@@ -31,7 +31,7 @@ pub(crate) fn run(flags: &cli::Doctor) -> anyhow::Result<u8> {
     let walk = Walk {
         // A machine without any believes nobody, which the walk then says of the certificate.
         roots: Believed::with(&flags.ca)?.roots,
-        mesh_key: flags.mesh_psk_file.as_deref().map(mesh_key).transpose()?,
+        mesh_key: flags.mesh_psk_file.as_deref().map(read_mesh_key).transpose()?,
         patience: Duration::from_secs(flags.timeout.into()),
         http_port: flags.http_port,
     };
@@ -46,10 +46,4 @@ pub(crate) fn run(flags: &cli::Doctor) -> anyhow::Result<u8> {
         print(print::foot(&report, coloured));
     }
     Ok(if report.is_broken() { exit::FOUND } else { exit::DONE })
-}
-
-fn mesh_key(path: &std::path::Path) -> anyhow::Result<ferry_protocol::MeshKey> {
-    let text = read_file(path)?;
-    let text = str::from_utf8(&text).with_context(|| format!("{} is no text", path.display()))?;
-    text.trim().parse().with_context(|| format!("{} has no mesh key of 64 hex digits", path.display()))
 }

@@ -10,6 +10,8 @@ pub(crate) const CHANGED: u8 = 1;
 pub(crate) const STOOD_IN: u8 = 1;
 /// No ping was answered.
 pub(crate) const UNANSWERED: u8 = 1;
+/// No relay told who is connected to it.
+pub(crate) const UNTOLD: u8 = 1;
 /// Wrong usage, or a file that cannot be read or written.
 pub(crate) const UNUSABLE: u8 = 2;
 /// Something does not work on this network.

@@ -1,5 +1,5 @@
 //! `ferry`: the client's tools in the hand. What the network here can do; what is wrong with a relay; whether a node answers through
-//! relays; why a region is home; what a DERP map says, what is wrong with it, and what changed.
+//! relays; who is connected to one; why a region is home; what a DERP map says, what is wrong with it, and what changed.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
@@ -13,8 +13,10 @@ mod map;
 mod netcheck;
 mod output;
 mod ping;
+mod relays;
 mod roots;
 mod source;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Command::Explain(flags) => explain::run(flags),
         Command::Netcheck(flags) => netcheck::run(flags),
         Command::Ping(flags) => ping::run(flags),
+        Command::Watch(flags) => watch::run(flags),
     };
     match done {
         Ok(code) => ExitCode::from(code),

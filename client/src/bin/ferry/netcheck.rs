@@ -8,11 +8,11 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context as _, bail};
 use ferry_client::RelayUrl;
 use ferry_client::derp_map::{Identity, roles};
-use ferry_client::netcheck::{Checker, Code, Config, Report, Scope, Severity, default_gateway};
+use ferry_client::netcheck::{Checker, Code, Config, Nearest, Report, Scope, Severity, default_gateway};
 use ferry_protocol::derp_map::{DerpMap, Node, Region, RegionId};
 use rustls::RootCertStore;
 
-use crate::output::{self, complain, print};
+use crate::output::{self, Tame, complain, print, progress};
 use crate::roots::Believed;
 use crate::{cli, exit};
 
@@ -45,7 +45,7 @@ pub(crate) fn run(flags: &cli::Netcheck) -> anyhow::Result<u8> {
 
 /// Checks once, or until Ctrl-C.
 async fn check(flags: &cli::Netcheck, map: &DerpMap, checker: &Checker) -> anyhow::Result<u8> {
-    let mut report = checker.check(map, complete(flags), |_| {}).await?;
+    let mut report = checker.check(map, complete(flags), |nearest| first_word(flags, map, &nearest)).await?;
     let mut last_full = Instant::now();
     show(flags, &report);
     let Some(cli::Every(every)) = flags.every else { return Ok(code(&report)) };
@@ -62,6 +62,17 @@ async fn check(flags: &cli::Netcheck, map: &DerpMap, checker: &Checker) -> anyho
         report = checker.check(map, config, |_| {}).await?;
         show(flags, &report);
     }
+}
+
+/// What is known after two round trips, for those who wait for the rest.
+fn first_word(flags: &cli::Netcheck, map: &DerpMap, nearest: &Nearest) {
+    if flags.json {
+        return;
+    }
+    let role = roles(map).into_iter().find(|role| role.region == nearest.region);
+    let name = role.map_or_else(|| format!("region {}", nearest.region), |role| text::name(&role));
+    let latency = text::millis(nearest.latency);
+    progress(format_args!("the nearest relay seems to be {} ({latency}); looking further …", Tame(&name)));
 }
 
 /// All that there is to check.

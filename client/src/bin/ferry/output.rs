@@ -14,6 +14,13 @@ pub(crate) fn complain(text: impl Display) {
     let _ = writeln!(stderr(), "ferry: {text}");
 }
 
+/// Says what is known so far, to somebody who waits for the rest: nowhere but on a terminal.
+pub(crate) fn progress(text: impl Display) {
+    if stderr().is_terminal() {
+        let _ = writeln!(stderr(), "{text}");
+    }
+}
+
 /// Whether results may be coloured: somebody looks at them, and has not said no (no-color.org).
 pub(crate) fn is_coloured() -> bool {
     let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());

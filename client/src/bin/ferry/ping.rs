@@ -3,7 +3,6 @@
 mod lines;
 mod message;
 mod session;
-mod setup;
 mod tally;
 
 use anyhow::Context as _;

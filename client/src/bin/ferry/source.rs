@@ -1,4 +1,4 @@
-//! Where a map comes from.
+//! Where maps and keys come from.
 
 use std::fs::File;
 use std::io::{IsTerminal, Read, stdin};
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context as _, bail};
+use ferry_protocol::MeshKey;
 use ferry_protocol::derp_map::DerpMap;
 
 /// A longer text is no map: Tailscale's, with some thirty regions, has 30 KB.
@@ -81,6 +82,13 @@ impl Source {
 pub(crate) fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
     let read = || read_bounded(File::open(path)?);
     read().with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The mesh key in a file: derper's `-mesh-psk-file`.
+pub(crate) fn read_mesh_key(path: &Path) -> anyhow::Result<MeshKey> {
+    let text = read_file(path)?;
+    let text = str::from_utf8(&text).with_context(|| format!("{} is no text", path.display()))?;
+    text.trim().parse().with_context(|| format!("{} has no mesh key of 64 hex digits", path.display()))
 }
 
 fn read_bounded(from: impl Read) -> anyhow::Result<Vec<u8>> {

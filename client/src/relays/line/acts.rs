@@ -45,7 +45,7 @@ impl Line {
                 }
             },
             State::Open(_) if !needed => self.lost(now, DisconnectReason::Idle),
-            State::Open(open) => match open.liveness.poll(now, self.home) {
+            State::Open(open) => match open.liveness.poll(now, self.home || self.watch) {
                 Life::Dead(silence) => self.lost(now, DisconnectReason::Silent(silence)),
                 Life::Ping => self.send_ping(now),
                 Life::Wait(wake) => {

@@ -1,13 +1,11 @@
 //! `ferry ping`.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use ferry_client::RelayUrl;
 use ferry_protocol::NodePublicKey;
 
-use crate::source::Source;
+use super::RelayFlags;
 
 /// Below the help.
 pub(super) const EXAMPLES: &str = "Examples:
@@ -16,8 +14,8 @@ pub(super) const EXAMPLES: &str = "Examples:
   ferry ping nodekey:3055a2f2f3e0f2a9c6b0e1d7c84f5a9b3055a2f2f3e0f2a9c6b0e1d7c84f5a9b --derp-map derpmap.json
       ping it through the relays of a map
 
-The other end is ferry too: start it with --listen, and ping the key that it prints. Each run has a key of its own. A proxy is
-taken from HTTPS_PROXY, ALL_PROXY and NO_PROXY.
+The other end is ferry too: start it with --listen, and ping the key that it prints. Each run has a key of its own. The first region of a
+map is used, and the next if the node is not there. A proxy is taken from HTTPS_PROXY, ALL_PROXY and NO_PROXY.
 Exit code: 0 the node answered, 1 it did not, 2 wrong usage or an unreadable file.";
 
 /// `ferry ping`.
@@ -29,34 +27,8 @@ pub(crate) struct Ping {
     /// Print the own key, and answer whoever pings it
     #[arg(long, conflicts_with_all = ["node", "count", "interval", "timeout"])]
     pub(crate) listen: bool,
-    /// The relays: a DERP map, JSON; - for standard input. A file is read again when it changes
-    #[arg(long, value_name = "FILE", required_unless_present = "relay")]
-    pub(crate) derp_map: Option<Source>,
-    /// Use this region of the map only; else the first is used, and the next if the node is not there
-    #[arg(long, value_name = "NUMBER", conflicts_with = "relay")]
-    pub(crate) region: Option<i64>,
-    #[arg(
-        long,
-        value_name = "URL",
-        conflicts_with = "derp_map",
-        help = "One relay in place of a map: https://HOST[:PORT], http://, wss:// or ws://"
-    )]
-    pub(crate) relay: Option<RelayUrl>,
-    /// What the relay's certificate is checked for, as in a map: a name, or sha256-raw: and its hash
-    #[arg(long, value_name = "NAME", conflicts_with = "derp_map")]
-    pub(crate) cert_name: Option<String>,
-    /// Do not check the relay's certificate; for tests
-    #[arg(long, conflicts_with = "derp_map")]
-    pub(crate) insecure: bool,
-    /// Believe these certificate authorities too (PEM); may be repeated
-    #[arg(long, value_name = "FILE")]
-    pub(crate) ca: Vec<PathBuf>,
-    #[arg(
-        long,
-        value_name = "URL",
-        help = "Reach all relays through this proxy: http://[USER:PASSWORD@]HOST[:PORT] or socks5://…"
-    )]
-    pub(crate) proxy: Option<String>,
+    #[command(flatten)]
+    pub(crate) relays: RelayFlags,
     /// Stop after this many pings
     #[arg(short, long, value_name = "NUMBER", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use ferry_client::derp_map::Excluded;
+use ferry_client::derp_map::{Excluded, RegionRole};
 use ferry_client::netcheck::{Family, FamilyReport, Finding, Portal, RegionReport, Report, Severity};
 
 use crate::output::{Look, Tame, paint};
@@ -99,8 +99,8 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
     let nearest = report.preferred.and_then(|preferred| report.regions.get(&preferred));
     let nearest = match nearest {
         Some(region) => match region.latency {
-            Some(latency) => format!("{} in {}", name(region), millis(latency)),
-            None => name(region),
+            Some(latency) => format!("{} in {}", name(&region.role), millis(latency)),
+            None => name(&region.role),
         },
         None => "none".to_owned(),
     };
@@ -147,13 +147,13 @@ fn relays(report: &Report) -> Vec<String> {
         if region.role.not_home == Some(Excluded::NoDerp) {
             said.push("no relay".to_owned());
         }
-        format!("{latency:>9}  {:<24}  {}", name(region), said.join(", ")).trim_end().to_owned()
+        format!("{latency:>9}  {:<24}  {}", name(&region.role), said.join(", ")).trim_end().to_owned()
     };
     regions.into_iter().map(line).collect()
 }
 
-fn name(region: &RegionReport) -> String {
-    let role = &region.role;
+/// How a region is called.
+pub(super) fn name(role: &RegionRole) -> String {
     match (role.name.is_empty(), role.code.is_empty()) {
         (false, false) if role.code != role.name => format!("{} ({})", role.name, role.code),
         (false, _) => role.name.clone(),
@@ -162,6 +162,6 @@ fn name(region: &RegionReport) -> String {
     }
 }
 
-fn millis(time: Duration) -> String {
+pub(super) fn millis(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1e3)
 }

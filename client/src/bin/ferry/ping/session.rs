@@ -10,21 +10,20 @@ use ferry_protocol::NodePublicKey;
 use ferry_protocol::derp_map::RegionId;
 use tokio::time::{MissedTickBehavior, interval, sleep_until};
 
-use super::lines::Lines;
+use super::lines::PingLines;
 use super::message::Message;
-use super::setup::{MapFile, set_up};
 use super::tally::Tally;
 use crate::cli::Ping;
 use crate::exit;
-
-/// How often the map's file is looked at.
-const MAP_LOOK_INTERVAL: Duration = Duration::from_millis(500);
+use crate::relays::lines::Lines;
+use crate::relays::setup::{MapFile, set_up};
+use crate::relays::{MAP_LOOK_INTERVAL, stopped};
 
 pub(crate) async fn run(flags: &Ping) -> anyhow::Result<u8> {
-    let setup = set_up(flags)?;
+    let setup = set_up(&flags.relays)?;
     let first = setup.regions.first().copied().unwrap_or_default();
     let (relays, packets) = setup.builder.home(first).spawn();
-    let lines = Lines::new(flags.json, Instant::now(), setup.names);
+    let lines = PingLines(Lines::new(flags.json, Instant::now(), setup.names));
     lines.start(&relays.public_key(), flags.node.as_ref());
     let (events, map) = (relays.events(), setup.map);
     let mut run = Run { relays, packets, events, lines, map };
@@ -50,7 +49,7 @@ struct Run {
     relays: Relays,
     packets: Packets,
     events: Events,
-    lines: Lines,
+    lines: PingLines,
     map: Option<MapFile>,
 }
 
@@ -132,7 +131,7 @@ impl Run {
 
     fn look_at_map(&mut self) {
         if let Some(map) = self.map.as_mut().and_then(MapFile::changed) {
-            self.lines.map_changed();
+            self.lines.0.map_changed();
             self.relays.set_map(&map);
         }
     }
@@ -157,7 +156,7 @@ impl Pings {
         Ok(relays.send(self.region(), &self.peer, &message.to_bytes())?)
     }
 
-    fn take(&mut self, batch: &Batch, lines: &Lines) {
+    fn take(&mut self, batch: &Batch, lines: &PingLines) {
         for packet in batch.iter().filter(|packet| packet.source == self.peer) {
             let message = Message::from_bytes(packet.bytes);
             let Some(message) =
@@ -171,7 +170,7 @@ impl Pings {
         }
     }
 
-    fn give_up(&mut self, lines: &Lines) {
+    fn give_up(&mut self, lines: &PingLines) {
         while let Some(number) = self.tally.give_up(Instant::now()) {
             lines.unanswered(number, self.patience);
         }
@@ -180,8 +179,9 @@ impl Pings {
     /// Whether the peer is not where it is asked for; then the next region is asked.
     fn is_elsewhere(&mut self, event: &Event) -> bool {
         let asked = self.region();
-        let Event::PeerGone { region, peer, .. } = event else { return false };
-        if *region != asked || *peer != self.peer || self.regions.len() < 2 {
+        let Event::PeersGone { region, peers } = event else { return false };
+        let is_ours = peers.iter().any(|gone| gone.key == self.peer);
+        if *region != asked || !is_ours || self.regions.len() < 2 {
             return false;
         }
         self.turn = (self.turn + 1) % self.regions.len();
@@ -193,24 +193,6 @@ fn session() -> anyhow::Result<[u8; 8]> {
     let mut session = [0; 8];
     aws_lc_rs::rand::fill(&mut session).map_err(|_| anyhow::anyhow!("the system has no randomness"))?;
     Ok(session)
-}
-
-/// Waits for Ctrl-C, or SIGTERM.
-#[cfg(unix)]
-async fn stopped() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        pressed = tokio::signal::ctrl_c() => pressed,
-        _ = terminate.recv() => Ok(()),
-    }
-}
-
-/// Waits for Ctrl-C.
-#[cfg(not(unix))]
-async fn stopped() -> std::io::Result<()> {
-    tokio::signal::ctrl_c().await
 }
 
 async fn until(time: Option<Instant>) {

@@ -15,7 +15,7 @@ use ferry_protocol::NodePrivateKey;
 use ferry_protocol::derp_map::{DerpMap, Node, RegionId};
 use rustls::RootCertStore;
 
-use crate::cli::Ping;
+use crate::cli::RelayFlags;
 use crate::output::complain;
 use crate::roots::Believed;
 use crate::source::Source;
@@ -45,7 +45,7 @@ impl Names {
     }
 }
 
-pub(crate) fn set_up(flags: &Ping) -> anyhow::Result<Setup> {
+pub(crate) fn set_up(flags: &RelayFlags) -> anyhow::Result<Setup> {
     let mut secret = [0; 32];
     aws_lc_rs::rand::fill(&mut secret).context("the system has no randomness")?;
     let builder = Relays::builder(NodePrivateKey::from_random(secret)).roots(Arc::new(roots(flags)?));
@@ -67,7 +67,7 @@ pub(crate) fn set_up(flags: &Ping) -> anyhow::Result<Setup> {
     Ok(Setup { builder: builder.map(&map), regions, names, map: MapFile::of(source) })
 }
 
-fn of_relay(flags: &Ping, builder: Builder) -> anyhow::Result<Setup> {
+fn of_relay(flags: &RelayFlags, builder: Builder) -> anyhow::Result<Setup> {
     let Some(url) = &flags.relay else { bail!("which relay? give a --derp-map or a --relay") };
     let cert_name = flags.cert_name.clone().unwrap_or_default();
     let identity =
@@ -81,7 +81,7 @@ fn of_relay(flags: &Ping, builder: Builder) -> anyhow::Result<Setup> {
 }
 
 /// Whose certificates are believed; a relay that is pinned needs none.
-fn roots(flags: &Ping) -> anyhow::Result<RootCertStore> {
+fn roots(flags: &RelayFlags) -> anyhow::Result<RootCertStore> {
     let Believed { roots, missing } = Believed::with(&flags.ca)?;
     if let (Some(error), true) = (missing, roots.is_empty()) {
         complain(error);
@@ -90,7 +90,7 @@ fn roots(flags: &Ping) -> anyhow::Result<RootCertStore> {
 }
 
 /// The proxy that was given, else what the environment says.
-fn proxies(flags: &Ping) -> anyhow::Result<ProxyRules> {
+fn proxies(flags: &RelayFlags) -> anyhow::Result<ProxyRules> {
     match &flags.proxy {
         Some(proxy) => Ok(ProxyRules::all(proxy.parse::<Proxy>()?)),
         None => ProxyRules::from_env(|name| env::var(name).ok()).context("the proxy in the environment"),
