@@ -34,6 +34,8 @@ pub use failure::{DialError, Failure, Failures, Step};
 pub use machine::{Dial, Output, Settings};
 pub use proxy::{Credentials, Proxy, ProxyKind, ProxyRules, ProxySettingError};
 pub use tunnel::ProxyError;
+#[cfg(feature = "net")]
+pub(crate) use tunnel::Tunnel;
 
 /// How long IPv4 waits where IPv6 is thought to work (`dialNode`).
 pub const IPV4_DELAY: Duration = Duration::from_millis(200);

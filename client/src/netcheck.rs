@@ -63,6 +63,8 @@ use std::time::{Duration, Instant};
 use ferry_protocol::derp_map::RegionId;
 use ferry_stun::discovery;
 
+use crate::dial::ProxyRules;
+
 pub use behaviour::{Behaviour, NotDiscovered};
 #[cfg(feature = "net")]
 pub use checker::{CheckError, Checker, default_gateway};
@@ -74,7 +76,9 @@ pub use nat64::{IPV4_ONLY_HOST, Nat64Prefix};
 pub use plan::Previous;
 pub use port_mapping::PortMapping;
 pub use portal::{PORTAL_AFTER, PORTAL_TIME_MAX, Portal, PortalAnswer, PortalId, PortalProbe};
-pub use relays::{HTTPS_TIME_MAX, HttpsFailure, HttpsId, HttpsOutcome, HttpsProbe, HttpsStage, HttpsTimes};
+pub use relays::{
+    HTTPS_TIME_MAX, HttpsFailure, HttpsId, HttpsOutcome, HttpsProbe, HttpsStage, HttpsTimes, HttpsWay,
+};
 pub use report::{Exchange, FamilyReport, Ignored, NodeReport, RegionReport, Report};
 
 /// A report is done by then, whatever is still unknown.
@@ -105,6 +109,8 @@ pub struct Config {
     pub nat64: bool,
     /// The router that a full report asks whether it opens ports; None if it is not known, and nobody is to be asked.
     pub gateway: Option<Ipv4Addr>,
+    /// Which relays are reached through a proxy, and so asked over HTTPS.
+    pub proxies: ProxyRules,
     /// Whether the system has IPv6 at all; only reported.
     pub os_has_ipv6: bool,
 }
@@ -122,6 +128,7 @@ impl Config {
             portal: false,
             nat64: true,
             gateway: None,
+            proxies: ProxyRules::none(),
             os_has_ipv6: true,
         }
     }
@@ -138,6 +145,7 @@ impl Config {
             portal: false,
             nat64: false,
             gateway: None,
+            proxies: ProxyRules::none(),
             os_has_ipv6: true,
         }
     }

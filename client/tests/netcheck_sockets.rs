@@ -5,13 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ferry_client::dial::ProxyRules;
 use ferry_client::netcheck::{Checker, Config, HttpsStage, Report};
 use ferry_protocol::derp_map::{DerpMap, Node, Region, RegionId};
 use ferry_stun::{Arrival, Budgets, Limits, Options, Outcome, Responder};
 use rustls::RootCertStore;
 use rustls::pki_types::PrivateKeyDer;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio_rustls::TlsAcceptor;
 
 const REGION: RegionId = RegionId(900);
@@ -58,6 +59,33 @@ async fn why_a_relay_does_not_answer_over_https_is_told() {
         let (_, failure) = &https.failed[0];
         assert_eq!(failure.stage, stage, "{failure}");
         assert!(failure.why.contains(said), "{failure}");
+    }
+}
+
+#[tokio::test]
+async fn a_relay_behind_a_proxy_is_measured_through_it() {
+    let relay = Relay::start("200 OK").await;
+    let (proxy, https) = (start_proxy().await, relay.https);
+    for (user, expected) in [("ann", Ok(proxy)), ("bob", Err("wants a user and a password"))] {
+        let setting = format!("http://{user}:x@{proxy}");
+        let proxies = ProxyRules::all(setting.parse().expect("a proxy"));
+        let checker = Checker::new(Arc::new(RootCertStore::empty()));
+        let node = Node { host_name: "127.0.0.1".to_owned(), stun_port: -1, ..relay.node() };
+        let config = Config { proxies, ..this_machine() };
+        let report = checker.check(&map(&node), config, |_| {}).await.expect("random bytes");
+        let outcome = report.regions[&REGION].https.as_ref().expect("it was asked");
+        match expected {
+            Ok(proxy) => {
+                let (_, times) = outcome.answered.as_ref().expect("it answered");
+                assert_eq!((times.remote, times.proxied), (proxy, true));
+                assert_ne!(proxy, https);
+            }
+            Err(said) => {
+                let (_, failure) = &outcome.failed[0];
+                assert_eq!(failure.stage, HttpsStage::Proxy, "{failure}");
+                assert!(failure.why.contains(said), "{failure}");
+            }
+        }
     }
 }
 
@@ -170,4 +198,30 @@ async fn answer_https(listener: TcpListener, acceptor: TlsAcceptor, status: &'st
         let _ = stream.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").as_bytes()).await;
         let _ = stream.shutdown().await;
     }
+}
+
+/// A proxy that knows CONNECT to addresses, and Ann, whose password is x.
+async fn start_proxy() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a socket");
+    let address = listener.local_addr().expect("its address");
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    head.push(client.read_u8().await.expect("a head"));
+                }
+                let head = String::from_utf8(head).expect("text");
+                let to = head.split(' ').nth(1).filter(|_| head.starts_with("CONNECT ")).expect("CONNECT");
+                if !head.contains("Proxy-Authorization: Basic YW5uOng=\r\n") {
+                    let refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n";
+                    return client.write_all(refusal).await.expect("a client");
+                }
+                let mut relay = TcpStream::connect(to).await.expect("a relay");
+                client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.expect("a client");
+                let _ = copy_bidirectional(&mut client, &mut relay).await;
+            });
+        }
+    });
+    address
 }

@@ -142,10 +142,11 @@ func (r *FerryReport) Has(code string) bool {
 }
 
 // Netcheck runs `ferry netcheck --json` in a namespace.
-func (b Binaries) Netcheck(ctx context.Context, ns *netns.Namespace, mapFile string) (FerryReport, error) {
+func (b Binaries) Netcheck(ctx context.Context, ns *netns.Namespace, mapFile string, flags ...string) (FerryReport, error) {
 	ctx, cancel := context.WithTimeout(ctx, netcheckWithin)
 	defer cancel()
-	output, err := ns.Command(ctx, b.Ferry, "netcheck", "--derp-map", mapFile, "--json").Output()
+	flags = append([]string{"netcheck", "--derp-map", mapFile, "--json"}, flags...)
+	output, err := ns.Command(ctx, b.Ferry, flags...).Output()
 	report := FerryReport{Output: string(output)}
 	if failed, ok := err.(*exec.ExitError); ok {
 		report.Exit = failed.ExitCode()

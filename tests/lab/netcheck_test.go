@@ -135,6 +135,8 @@ type truth struct {
 	silent []int
 	// codes are findings that have to be there, and not those of noCodes.
 	codes, noCodes []string
+	// flags are what ferry netcheck is told beside the map.
+	flags []string
 	// exit is the program's status.
 	exit int
 }
@@ -222,6 +224,17 @@ func TestNetcheckTellsWhatIsWrong(t *testing.T) {
 insert rule inet filter forward meta l4proto udp drop
 `)
 		l.expect(t, home, all, withoutUDP())
+	})
+	t.Run("only by a proxy", func(t *testing.T) {
+		home := home(t, "only-proxy")
+		rules(t, home, `insert rule inet filter forward iifname "lan" drop
+`)
+		want := withoutUDP()
+		// Tailscale's netcheck knows no proxy and finds nothing; neither does anybody know which families the proxy has.
+		want.ipv4, want.ipv6 = false, false
+		want.codes = append(want.codes, "relays-proxied")
+		want.flags = []string{"--proxy", serveProxy(t, home)}
+		l.expect(t, home, all, want)
 	})
 	t.Run("captive portal", func(t *testing.T) {
 		home := home(t, "captive")
@@ -331,6 +344,20 @@ func servePortal(t *testing.T, home *Home) {
 	t.Cleanup(func() { server.Close() })
 }
 
+// serveProxy runs an HTTP proxy on a home's router; answers its URL.
+func serveProxy(t *testing.T, home *Home) string {
+	t.Helper()
+	router := home.Client.IPv4[0].As4()
+	router[3] = 1
+	listener, err := home.router.Listen(net.JoinHostPort(netip.AddrFrom4(router).String(), "3128"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go serveEach(listener, connectProxy(home.router), t.Logf)
+	return fmt.Sprintf("http://%s:%s@%s", proxyUser, proxyPassword, listener.Addr())
+}
+
 // servePorts plays a router that opens ports by NAT-PMP, PCP and UPnP.
 func servePorts(t *testing.T, home *Home) {
 	t.Helper()
@@ -426,7 +453,7 @@ func serveNames(t *testing.T, client *Host, names map[string][]netip.Addr) {
 func (l *netcheckLab) expect(t *testing.T, home *Home, derpMap string, want truth) {
 	t.Helper()
 	for try := 1; ; try++ {
-		got, err := binaries.Netcheck(t.Context(), home.Client.Namespace, derpMap)
+		got, err := binaries.Netcheck(t.Context(), home.Client.Namespace, derpMap, want.flags...)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -152,8 +152,8 @@ pub struct ProxyRules {
 
 impl ProxyRules {
     /// No proxy for anybody.
-    pub fn none() -> Self {
-        Self::default()
+    pub const fn none() -> Self {
+        Self { proxy: None, exceptions: Exceptions::none() }
     }
 
     /// This proxy for all, this machine itself not excepted.

@@ -28,7 +28,8 @@ impl Stream {
         key: &Arc<NodePrivateKey>,
         random: [u8; 40],
     ) -> Result<Self, DialError> {
-        let tunnel = proxy.map(|proxy| Tunnel::start(proxy, &settings.url)).transpose()?;
+        let tunnel =
+            proxy.map(|proxy| Tunnel::start(proxy, &settings.url.host, settings.url.port)).transpose()?;
         let connection = Connection::new(settings, key, random)?;
         Ok(Self { ticket, address, tunnel, connection })
     }

@@ -5,7 +5,6 @@ use ferry_protocol::HeadError;
 use super::http_connect::HttpConnect;
 use super::socks::Socks;
 use super::{Proxy, ProxyKind};
-use crate::RelayUrl;
 
 /// Why a proxy does not let us through.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,7 +75,7 @@ const fn reply_text(reply: u8) -> &'static str {
 
 /// A tunnel that is being made.
 #[derive(Debug)]
-pub(super) struct Tunnel {
+pub(crate) struct Tunnel {
     protocol: Protocol,
     /// What waits for the socket; 520 bytes at most.
     outgoing: Vec<u8>,
@@ -89,16 +88,17 @@ enum Protocol {
 }
 
 impl Tunnel {
-    /// Asks `proxy` for a connection to the relay of `url`.
-    pub(super) fn start(proxy: &Proxy, url: &RelayUrl) -> Result<Self, ProxyError> {
+    /// Asks `proxy` for a connection to this host, a name or an address without brackets.
+    pub(crate) fn start(proxy: &Proxy, host: &str, port: u16) -> Result<Self, ProxyError> {
         let (protocol, outgoing) = match proxy.kind {
             ProxyKind::HttpConnect => {
-                let host = if url.host.contains(':') { format!("[{}]", url.host) } else { url.host.clone() };
-                let (connect, request) = HttpConnect::start(proxy, &format!("{host}:{}", url.port));
+                let authority =
+                    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+                let (connect, request) = HttpConnect::start(proxy, &authority);
                 (Protocol::HttpConnect(connect), request)
             }
             ProxyKind::Socks5 => {
-                let (socks, greeting) = Socks::start(proxy, &url.host, url.port)?;
+                let (socks, greeting) = Socks::start(proxy, host, port)?;
                 (Protocol::Socks(socks), greeting)
             }
         };
@@ -106,7 +106,7 @@ impl Tunnel {
     }
 
     /// Takes what the proxy sent; answers how many bytes of it were the proxy's own, once the tunnel is there.
-    pub(super) fn receive(&mut self, input: &[u8]) -> Result<Option<usize>, ProxyError> {
+    pub(crate) fn receive(&mut self, input: &[u8]) -> Result<Option<usize>, ProxyError> {
         match &mut self.protocol {
             Protocol::HttpConnect(connect) => connect.receive(input),
             Protocol::Socks(socks) => socks.receive(input, &mut self.outgoing),
@@ -114,12 +114,12 @@ impl Tunnel {
     }
 
     /// What the socket should take.
-    pub(super) fn outgoing(&self) -> &[u8] {
+    pub(crate) fn outgoing(&self) -> &[u8] {
         &self.outgoing
     }
 
     /// The socket took so many.
-    pub(super) fn written(&mut self, bytes: usize) {
+    pub(crate) fn written(&mut self, bytes: usize) {
         self.outgoing.drain(..bytes.min(self.outgoing.len()));
     }
 }
@@ -129,6 +129,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::RelayUrl;
 
     #[test]
     fn connect_names_the_relay_and_says_who_asks() {
@@ -197,8 +198,7 @@ mod tests {
         }
         let long = "h".repeat(256);
         let proxy: Proxy = "socks5://proxy".parse().unwrap();
-        let url: RelayUrl = format!("https://{long}").parse().unwrap();
-        assert_eq!(Tunnel::start(&proxy, &url).unwrap_err(), ProxyError::Text { bytes: 256, max: 255 });
+        assert_eq!(Tunnel::start(&proxy, &long, 443).unwrap_err(), ProxyError::Text { bytes: 256, max: 255 });
     }
 
     #[test]
@@ -230,7 +230,8 @@ mod tests {
     }
 
     fn tunnel(proxy: &str, relay: &str) -> Tunnel {
-        Tunnel::start(&proxy.parse().unwrap(), &relay.parse().unwrap()).unwrap()
+        let RelayUrl { host, port, .. } = relay.parse().unwrap();
+        Tunnel::start(&proxy.parse().unwrap(), &host, port).unwrap()
     }
 
     /// Where in the stream the tunnel begins.

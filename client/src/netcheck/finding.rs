@@ -39,6 +39,8 @@ pub enum Code {
     UdpBlocked,
     /// UDP works, but no relay answers over HTTPS.
     RelaysBlocked,
+    /// Relays answer over HTTPS through a proxy.
+    RelaysProxied,
     /// One region's relays do not answer over HTTPS, others do.
     RelayUnusable,
     /// Some regions answered nothing.
@@ -145,6 +147,7 @@ impl Report {
                 remedy: Some("check this machine's DNS; a map that has the relays' addresses works without"),
             });
         }
+        self.find_proxy(findings);
         let over_https = self.regions.values().filter(|region| answered_https(region) == Some(true)).count();
         let asked_https = self.regions.values().filter(|region| region.https.is_some()).count();
         if self.udp() {
@@ -174,9 +177,26 @@ impl Report {
                 code: Code::NoRelay,
                 what: "no relay can be reached".to_owned(),
                 evidence: format!("none of {asked} nodes answered STUN; {}", self.https_evidence()),
-                remedy: Some("check that this machine is online, and that TCP 443 to the relays is allowed"),
+                remedy: Some(
+                    "check that this machine is online, and that TCP 443 to the relays is allowed, or name the proxy in HTTPS_PROXY",
+                ),
             });
         }
+    }
+
+    /// Relays that are behind a proxy.
+    fn find_proxy(&self, findings: &mut Vec<Finding>) {
+        let answered = self.regions.values().filter_map(|region| region.https.as_ref()?.answered.as_ref());
+        let proxied: Vec<_> = answered.filter(|(_, times)| times.proxied).collect();
+        let Some((_, times)) = proxied.first() else { return };
+        let proxy = times.remote;
+        findings.push(Finding {
+            severity: Severity::Warning,
+            code: Code::RelaysProxied,
+            what: "what goes through relays goes through a proxy too, and takes its detour".to_owned(),
+            evidence: format!("{proxy} led to {}", named(proxied.iter().map(|(name, _)| name.as_str()))),
+            remedy: Some("name the relays in NO_PROXY, if they can be reached without it"),
+        });
     }
 
     /// Why relays did not answer over HTTPS.

@@ -263,6 +263,7 @@ struct Https<'a> {
     answered: bool,
     node: Option<&'a str>,
     remote: Option<SocketAddr>,
+    proxied: bool,
     connect_ns: Option<u128>,
     #[serde(rename = "TLSNs")]
     tls_ns: Option<u128>,
@@ -277,6 +278,7 @@ impl<'a> Https<'a> {
             answered: answered.is_some(),
             node: answered.map(|(name, _)| name.as_str()),
             remote: answered.map(|(_, times)| times.remote),
+            proxied: answered.is_some_and(|(_, times)| times.proxied),
             connect_ns: answered.map(|(_, times)| times.connect.as_nanos()),
             tls_ns: answered.map(|(_, times)| times.tls.as_nanos()),
             request_ns: answered.map(|(_, times)| times.request.as_nanos()),

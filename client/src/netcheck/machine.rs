@@ -72,6 +72,7 @@ impl<I: FnMut() -> TransactionId + Clone> Netcheck<I> {
         }
         let nat64 = (full && config.nat64).then(|| names.add(IPV4_ONLY_HOST));
         nat64.into_iter().for_each(|nat64| names.want(Source::Name(nat64)));
+        let relays = Relays::new(config.proxies.clone());
         Self {
             port_mapping: PortMappingCheck::new(config.gateway.filter(|_| full)),
             portal: PortalCheck::new(full.then_some(now + PORTAL_AFTER)),
@@ -82,7 +83,7 @@ impl<I: FnMut() -> TransactionId + Clone> Netcheck<I> {
             targets,
             names,
             probes,
-            relays: Relays::default(),
+            relays,
             nat64,
             rest_until: None,
             nearest_told: false,

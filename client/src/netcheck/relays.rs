@@ -11,6 +11,7 @@ use super::names::{Found, Names};
 use super::target::{Area, Target};
 use super::{Family, Output, Progress};
 use crate::derp_map::Identity;
+use crate::dial::{Proxy, ProxyRules};
 
 /// What one node is given: a connection, TLS and one request.
 pub const HTTPS_TIME_MAX: Duration = Duration::from_millis(1500);
@@ -28,8 +29,7 @@ const WHY_BYTES_MAX: usize = 200;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct HttpsId(u32);
 
-/// Which relay to ask, and how: connect to the first address that takes the connection, the next one beside it after a
-/// quarter of a second; then TLS; then `GET /derp/latency-check` on the open connection.
+/// Which relay to ask, and how: connect; then TLS; then `GET /derp/latency-check` on the open connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpsProbe {
     /// To be named with the outcome.
@@ -38,16 +38,33 @@ pub struct HttpsProbe {
     pub host_name: String,
     /// What its certificate is checked for.
     pub identity: Identity,
-    /// Where it is, the better family first; never empty.
-    pub addresses: Vec<SocketAddr>,
+    /// How it is connected to.
+    pub way: HttpsWay,
+}
+
+/// How a relay is connected to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HttpsWay {
+    /// At one of these addresses, the better family first; never empty. The first that takes the connection is it, and the next one is tried
+    /// beside it after a quarter of a second.
+    Direct(Vec<SocketAddr>),
+    /// Through a proxy, which is told the host's name and this port.
+    Proxy {
+        /// Through which.
+        proxy: Proxy,
+        /// The relay's port.
+        port: u16,
+    },
 }
 
 /// How long a relay took over HTTPS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HttpsTimes {
-    /// The address that answered.
+    /// The address that answered: the relay's, or the proxy's.
     pub remote: SocketAddr,
-    /// Until TCP was connected.
+    /// It is the proxy's.
+    pub proxied: bool,
+    /// Until TCP was connected, to the relay.
     pub connect: Duration,
     /// TLS alone.
     pub tls: Duration,
@@ -62,6 +79,8 @@ pub enum HttpsStage {
     Resolve,
     /// TCP.
     Connect,
+    /// The proxy.
+    Proxy,
     /// TLS.
     Tls,
     /// The request.
@@ -73,6 +92,7 @@ impl fmt::Display for HttpsStage {
         f.write_str(match self {
             Self::Resolve => "name",
             Self::Connect => "TCP",
+            Self::Proxy => "proxy",
             Self::Tls => "TLS",
             Self::Request => "HTTP",
         })
@@ -109,8 +129,10 @@ pub struct HttpsOutcome {
 }
 
 /// The HTTPS probes of a report.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Relays {
+    /// Which are reached through a proxy.
+    proxies: ProxyRules,
     pub(super) regions: Vec<RegionCheck>,
     flying: Vec<Flying>,
     asked: u32,
@@ -135,6 +157,11 @@ struct Flying {
 }
 
 impl Relays {
+    /// None is asked yet.
+    pub(super) const fn new(proxies: ProxyRules) -> Self {
+        Self { proxies, regions: Vec::new(), flying: Vec::new(), asked: 0 }
+    }
+
     /// Has a region asked too.
     pub(super) fn add(&mut self, area: &Area, targets: &[Target], names: &mut Names) {
         let region = area.role.region;
@@ -143,7 +170,8 @@ impl Relays {
         }
         let is_relay = |target: &&usize| targets.get(**target).is_some_and(|node| node.derp_port.is_some());
         let left: Vec<_> = area.targets.iter().filter(is_relay).rev().copied().collect();
-        for node in left.iter().filter_map(|target| targets.get(*target)) {
+        let direct = left.iter().filter_map(|target| targets.get(*target));
+        for node in direct.filter(|node| proxied(&self.proxies, node).is_none()) {
             names.want(node.derp.ipv4);
             names.want(node.derp.ipv6);
         }
@@ -192,23 +220,29 @@ impl Relays {
             }
             let Some(&target) = check.left.last() else { continue };
             let Some(node) = targets.get(target) else { continue };
-            match addresses(node, ipv6_first.unwrap_or(self.asked % 2 == 1), names) {
+            let way = match proxied(&self.proxies, node) {
+                Some(way) => Some(way),
+                None => {
+                    addresses(node, ipv6_first.unwrap_or(self.asked % 2 == 1), names).map(HttpsWay::Direct)
+                }
+            };
+            match way {
                 None => all = all.and(Progress::Until(end)),
-                Some(addresses) if addresses.is_empty() => {
+                Some(HttpsWay::Direct(addresses)) if addresses.is_empty() => {
                     check.left.pop();
                     let why = format_args!("{} could not be resolved", node.host_name);
                     let failure = HttpsFailure::new(HttpsStage::Resolve, &why);
                     check.outcome.failed.push((node.name.clone(), failure));
                     all = all.and(Progress::Until(now));
                 }
-                Some(addresses) => {
+                Some(way) => {
                     check.left.pop();
                     check.last_asked = Some(now);
                     let id = HttpsId(self.asked);
                     self.asked += 1;
                     self.flying.push(Flying { id, target, region: check.region, since: now });
                     let (host_name, identity) = (node.host_name.clone(), node.identity.clone());
-                    queue.push_back(Output::Https(HttpsProbe { id, host_name, identity, addresses }));
+                    queue.push_back(Output::Https(HttpsProbe { id, host_name, identity, way }));
                     let next = if check.left.is_empty() { HTTPS_TIME_MAX } else { NEXT_NODE_AFTER };
                     all = all.and(Progress::Until(now + next));
                 }
@@ -236,11 +270,18 @@ impl Relays {
         }
     }
 
-    /// Whether any relay answered over a family.
+    /// Whether any relay answered over a family, and not through a proxy, of which nobody knows what it goes on with.
     pub(super) fn any_over(&self, family: Family) -> bool {
         let answered = self.regions.iter().filter_map(|check| check.outcome.answered.as_ref());
-        answered.into_iter().any(|(_, times)| Family::of(times.remote.ip()) == family)
+        answered.into_iter().any(|(_, times)| !times.proxied && Family::of(times.remote.ip()) == family)
     }
+}
+
+/// The way to a relay that is behind a proxy; None for one that is not.
+fn proxied(proxies: &ProxyRules, node: &Target) -> Option<HttpsWay> {
+    let port = node.derp_port?;
+    let proxy = proxies.proxy_for(&node.host_name, port)?.clone();
+    Some(HttpsWay::Proxy { proxy, port })
 }
 
 /// Where a relay is; None while its name is being resolved.

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ferry_client::dial::ProxyRules;
 use ferry_client::home;
 use ferry_client::netcheck::{Code, Config, Family, Nat64Prefix, Portal, Report, Severity};
 use ferry_protocol::derp_map::RegionId;
@@ -230,6 +231,27 @@ fn names_are_resolved_and_those_that_cannot_be_are_named() {
     let latencies: Vec<_> =
         report.latencies().iter().map(|(id, latency)| (id.0, latency.as_millis())).collect();
     assert_eq!(latencies, [(1, 30)], "the lookup is not part of it");
+}
+
+#[test]
+fn behind_a_proxy_relays_are_asked_by_name_and_that_is_said() {
+    let mut nat = usual();
+    nat.blocked = true;
+    let mut relays = derpers(&[30, 20]);
+    relays.iter_mut().for_each(|relay| relay.tcp_blocked = true);
+    let mut world = World::new(nat, relays, 1);
+    let mut map = world.map();
+    for region in map.regions.values_mut() {
+        region.nodes[0].ipv4.clear();
+    }
+    let proxies = ProxyRules::all("http://192.168.1.9:3128".parse().unwrap());
+    let report = world.check_map(&map, Config { proxies, ..Config::complete() }).report;
+    assert_eq!(report.preferred, Some(RegionId(2)), "no name is resolved here, and that does not matter");
+    assert!(codes(&report).contains(&Code::RelaysProxied) && codes(&report).contains(&Code::UdpBlocked));
+    assert!(!report.families.ipv4.https, "what the proxy goes on with is not known");
+    assert!(report.took < Duration::from_secs(3));
+    let report = world.check_map(&map, Config::complete()).report;
+    assert!(codes(&report).contains(&Code::NoRelay) && !codes(&report).contains(&Code::RelaysProxied));
 }
 
 #[test]

@@ -14,8 +14,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ferry_client::netcheck::{
-    Config, Family, HttpsFailure, HttpsId, HttpsProbe, HttpsStage, HttpsTimes, Input, LookupId, Nearest,
-    Netcheck, Output, PerFamily, PortalAnswer, PortalId, PortalProbe, Report, SocketId,
+    Config, Family, HttpsFailure, HttpsId, HttpsProbe, HttpsStage, HttpsTimes, HttpsWay, Input, LookupId,
+    Nearest, Netcheck, Output, PerFamily, PortalAnswer, PortalId, PortalProbe, Report, SocketId,
 };
 use ferry_protocol::derp_map::{DerpMap, Node, Region, RegionId};
 use ferry_stun::TransactionId;
@@ -288,16 +288,27 @@ impl World {
 
     /// TCP, TLS and a request are three round trips; the third is what is measured.
     fn https(&mut self, probe: &HttpsProbe) {
-        assert!(!probe.addresses.is_empty());
+        let HttpsWay::Direct(addresses) = &probe.way else { return self.https_by_proxy(probe) };
+        assert!(!addresses.is_empty());
         let reachable = |to: &&SocketAddr| self.nats.of(Family::of(to.ip())).is_some();
-        let Some(&remote) = probe.addresses.iter().find(reachable) else {
+        let Some(&remote) = addresses.iter().find(reachable) else {
             let failure = HttpsFailure::new(HttpsStage::Connect, &"network is unreachable");
             return self.after(Duration::ZERO, Event::Https(probe.id, Err(failure)));
         };
         let relay = self.relays.iter().find(|relay| relay.has(remote.ip()));
         let Some(relay) = relay.filter(|relay| !relay.is_dead && !relay.tcp_blocked) else { return };
         let request = relay.round_trip();
-        let times = HttpsTimes { remote, connect: request, tls: request, request };
+        let times = HttpsTimes { remote, proxied: false, connect: request, tls: request, request };
+        self.after(request * 3, Event::Https(probe.id, Ok(times)));
+    }
+
+    /// The proxy is a step away, reaches all relays, and knows their names.
+    fn https_by_proxy(&mut self, probe: &HttpsProbe) {
+        let called = |relay: &&Relay| probe.host_name == format!("relay{}.example.net", relay.region);
+        let relay = self.relays.iter().find(called).expect("the proxy gets a name");
+        let request = relay.round_trip();
+        let remote = SocketAddr::from(([192, 168, 1, 9], 3128));
+        let times = HttpsTimes { remote, proxied: true, connect: request, tls: request, request };
         self.after(request * 3, Event::Https(probe.id, Ok(times)));
     }
 

@@ -13,6 +13,7 @@ use ferry_protocol::derp_map::{DerpMap, Node, Region, RegionId};
 use rustls::RootCertStore;
 
 use crate::output::{self, Tame, complain, print, progress};
+use crate::relays::setup::proxies;
 use crate::roots::Believed;
 use crate::{cli, exit};
 
@@ -45,7 +46,8 @@ pub(crate) fn run(flags: &cli::Netcheck) -> anyhow::Result<u8> {
 
 /// Checks once, or until Ctrl-C.
 async fn check(flags: &cli::Netcheck, map: &DerpMap, checker: &Checker) -> anyhow::Result<u8> {
-    let mut report = checker.check(map, complete(flags), |nearest| first_word(flags, map, &nearest)).await?;
+    let complete = complete(flags)?;
+    let mut report = checker.check(map, complete.clone(), |nearest| first_word(flags, map, &nearest)).await?;
     let mut last_full = Instant::now();
     show(flags, &report);
     let Some(cli::Every(every)) = flags.every else { return Ok(code(&report)) };
@@ -58,7 +60,7 @@ async fn check(flags: &cli::Netcheck, map: &DerpMap, checker: &Checker) -> anyho
         if scope == Scope::Full {
             last_full = Instant::now();
         }
-        let config = Config { scope, home: report.preferred, ..complete(flags) };
+        let config = Config { scope, home: report.preferred, ..complete.clone() };
         report = checker.check(map, config, |_| {}).await?;
         show(flags, &report);
     }
@@ -76,11 +78,12 @@ fn first_word(flags: &cli::Netcheck, map: &DerpMap, nearest: &Nearest) {
 }
 
 /// All that there is to check.
-fn complete(flags: &cli::Netcheck) -> Config {
-    match flags.relays_only {
-        true => Config { nat64: false, ..Config::complete() },
-        false => Config { gateway: default_gateway(), ..Config::complete() },
-    }
+fn complete(flags: &cli::Netcheck) -> anyhow::Result<Config> {
+    let all = Config { proxies: proxies(flags.proxy.as_deref())?, ..Config::complete() };
+    Ok(match flags.relays_only {
+        true => Config { nat64: false, ..all },
+        false => Config { gateway: default_gateway(), ..all },
+    })
 }
 
 fn show(flags: &cli::Netcheck, report: &Report) {

@@ -34,6 +34,12 @@ pub(crate) struct Netcheck {
     /// Believe these certificate authorities too (PEM); may be repeated
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Vec<PathBuf>,
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "Reach all relays through this proxy: http://[USER:PASSWORD@]HOST[:PORT] or socks5://… [env: HTTPS_PROXY]"
+    )]
+    pub(crate) proxy: Option<String>,
     /// The relays' UDP port of STUN
     #[arg(long, value_name = "PORT", requires = "relay")]
     pub(crate) stun_port: Option<u16>,

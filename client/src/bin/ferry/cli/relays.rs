@@ -35,7 +35,7 @@ pub(crate) struct RelayFlags {
     #[arg(
         long,
         value_name = "URL",
-        help = "Reach all relays through this proxy: http://[USER:PASSWORD@]HOST[:PORT] or socks5://…"
+        help = "Reach all relays through this proxy: http://[USER:PASSWORD@]HOST[:PORT] or socks5://… [env: HTTPS_PROXY]"
     )]
     pub(crate) proxy: Option<String>,
 }

@@ -140,7 +140,10 @@ fn relays(report: &Report) -> Vec<String> {
         );
         if let Some(https) = &region.https {
             said.push(match &https.answered {
-                Some((_, times)) => format!("HTTPS ready in {}", millis(times.connect + times.tls)),
+                Some((_, times)) => {
+                    let by = if times.proxied { " by proxy" } else { "" };
+                    format!("HTTPS ready in {}{by}", millis(times.connect + times.tls))
+                }
                 None => "HTTPS fails".to_owned(),
             });
         }

@@ -49,7 +49,7 @@ pub(crate) fn set_up(flags: &RelayFlags) -> anyhow::Result<Setup> {
     let mut secret = [0; 32];
     aws_lc_rs::rand::fill(&mut secret).context("the system has no randomness")?;
     let builder = Relays::builder(NodePrivateKey::from_random(secret)).roots(Arc::new(roots(flags)?));
-    let builder = builder.proxies(proxies(flags)?);
+    let builder = builder.proxies(proxies(flags.proxy.as_deref())?);
     let Some(source) = &flags.derp_map else { return of_relay(flags, builder) };
     let map = source.read_map()?;
     let known = roles(&map);
@@ -90,8 +90,8 @@ fn roots(flags: &RelayFlags) -> anyhow::Result<RootCertStore> {
 }
 
 /// The proxy that was given, else what the environment says.
-fn proxies(flags: &RelayFlags) -> anyhow::Result<ProxyRules> {
-    match &flags.proxy {
+pub(crate) fn proxies(given: Option<&str>) -> anyhow::Result<ProxyRules> {
+    match given {
         Some(proxy) => Ok(ProxyRules::all(proxy.parse::<Proxy>()?)),
         None => ProxyRules::from_env(|name| env::var(name).ok()).context("the proxy in the environment"),
     }
