@@ -1,5 +1,7 @@
 //! Relay connections on tokio's sockets: [`Relays`] sends packets through the relays of a map, [`Packets`] is where they come out.
 //!
+//! [`HomeKeeper`] keeps their home where it is best.
+//!
 //! Each region in use has one task, which drives its [`Line`](crate::relays::Line). Nothing is global: a program may have several `Relays`,
 //! each with its own key. Dropping the last clone of one closes its connections and ends its tasks.
 //!
@@ -43,12 +45,14 @@ mod builder;
 mod clock;
 mod desk;
 mod handle;
+mod home;
 mod sockets;
 mod task;
 
 pub use batch::{Batch, Packet};
 pub use builder::Builder;
 pub use handle::{Events, Packets, Relays, SendError};
+pub use home::{CHECK_EVERY, CHECK_JITTER, HomeEvent, HomeEvents, HomeKeeper};
 
 /// Events that wait for a slow listener; of more, the oldest are lost and [counted](crate::relays::Event::Missed).
 pub const EVENTS_MAX: usize = 256;

@@ -84,6 +84,9 @@ pub use report::{Exchange, FamilyReport, Ignored, NodeReport, RegionReport, Repo
 /// A report is done by then, whatever is still unknown.
 pub const REPORT_TIME_MAX: Duration = Duration::from_millis(2900);
 
+/// Who checks again and again asks all regions as often as this, and in between the fastest: Tailscale's interval.
+pub const FULL_EVERY: Duration = Duration::from_secs(5 * 60);
+
 /// Regions of a map that are asked, those of the lowest numbers.
 pub const REGIONS_MAX: usize = 256;
 

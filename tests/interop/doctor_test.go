@@ -3,7 +3,6 @@ package interop
 import (
 	"crypto/sha256"
 	"encoding/json"
-	"flag"
 	"fmt"
 	"io"
 	"log"
@@ -22,24 +21,8 @@ import (
 	"tailscale.com/tailcfg"
 )
 
-// ferryPath is the program with ferry doctor.
-var ferryPath = flag.String("ferry", "", "ferry binary, the client (default: ../../target/release/ferry, if it is there)")
-
 // noLog is for servers whose clients hang up on purpose.
 var noLog = log.New(io.Discard, "", 0)
-
-// ferryBinary is the program under test.
-func ferryBinary(t testing.TB) string {
-	t.Helper()
-	path := *ferryPath
-	if path == "" {
-		path = "../../target/release/ferry"
-		if _, err := os.Stat(path); err != nil {
-			t.Skip("no ferry: cargo build --release --bin ferry, or -ferry PATH")
-		}
-	}
-	return path
-}
 
 // diagnosis is what ferry doctor --json prints.
 type diagnosis struct {

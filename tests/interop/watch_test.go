@@ -1,89 +1,15 @@
 package interop
 
 import (
-	"bufio"
-	"encoding/json"
-	"fmt"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 )
 
-// sighting is a line of ferry watch --json.
-type sighting struct {
-	Event, Peer, Address string
-	Kinds                []string
-	Present              int
-}
-
-// watcher is a running ferry watch.
-type watcher struct {
-	t     testing.TB
-	cmd   *exec.Cmd
-	lines chan sighting
-}
-
 // watch starts ferry watch at r with the mesh key in this file.
-func (r *relay) watch(t testing.TB, meshKeyFile string) *watcher {
+func (r *relay) watch(t testing.TB, meshKeyFile string) *ferryRun {
 	t.Helper()
-	w := &watcher{t: t, lines: make(chan sighting, 1000)}
-	w.cmd = exec.Command(ferryBinary(t), "watch", "--relay", "https://"+r.addr, "--insecure", "--mesh-psk-file", meshKeyFile, "--json")
-	output, err := w.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := w.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { w.cmd.Process.Kill() })
-	go func() {
-		defer close(w.lines)
-		for lines := bufio.NewScanner(output); lines.Scan(); {
-			var said sighting
-			if err := json.Unmarshal(lines.Bytes(), &said); err != nil {
-				said.Event = fmt.Sprintf("%q is no JSON: %v", lines.Text(), err)
-			}
-			w.lines <- said
-		}
-	}()
-	return w
-}
-
-// next is the next line that says one of these events.
-func (w *watcher) next(events ...string) sighting {
-	w.t.Helper()
-	deadline := time.After(patience)
-	for {
-		select {
-		case said, open := <-w.lines:
-			if !open {
-				w.t.Fatalf("ferry watch ended before it said %v", events)
-			}
-			for _, event := range events {
-				if said.Event == event {
-					return said
-				}
-			}
-		case <-deadline:
-			w.t.Fatalf("ferry watch does not say %v", events)
-		}
-	}
-}
-
-// stop ends it as Ctrl-C does; the last line, and the exit code.
-func (w *watcher) stop() (sighting, int) {
-	w.t.Helper()
-	if err := w.cmd.Process.Signal(syscall.SIGINT); err != nil {
-		w.t.Fatal(err)
-	}
-	summary := w.next("summary")
-	for range w.lines {
-	}
-	w.cmd.Wait()
-	return summary, w.cmd.ProcessState.ExitCode()
+	return startFerry(t, "watch", "--relay", "https://"+r.addr, "--insecure", "--mesh-psk-file", meshKeyFile, "--json")
 }
 
 func nodeKey(w *wire) string { return w.pub.String() }

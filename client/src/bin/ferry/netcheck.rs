@@ -3,12 +3,14 @@
 mod text;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use anyhow::{Context as _, bail};
 use ferry_client::RelayUrl;
 use ferry_client::derp_map::{Identity, roles};
-use ferry_client::netcheck::{Checker, Code, Config, Nearest, Report, Scope, Severity, default_gateway};
+use ferry_client::netcheck::{
+    Checker, Code, Config, FULL_EVERY, Nearest, Report, Scope, Severity, default_gateway,
+};
 use ferry_protocol::derp_map::{DerpMap, Node, Region, RegionId};
 use rustls::RootCertStore;
 
@@ -16,9 +18,6 @@ use crate::output::{self, Tame, complain, print, progress};
 use crate::relays::setup::proxies;
 use crate::roots::Believed;
 use crate::{cli, exit};
-
-/// With `--every`, all regions are asked as often as this.
-const FULL_EVERY: Duration = Duration::from_secs(5 * 60);
 
 /// The first of the numbers that a map has for one's own regions.
 const OWN_REGIONS: i64 = 900;

@@ -14,8 +14,9 @@ pub(super) const EXAMPLES: &str = "Examples:
   ferry ping nodekey:3055a2f2f3e0f2a9c6b0e1d7c84f5a9b3055a2f2f3e0f2a9c6b0e1d7c84f5a9b --derp-map derpmap.json
       ping it through the relays of a map
 
-The other end is ferry too: start it with --listen, and ping the key that it prints. Each run has a key of its own. The first region of a
-map is used, and the next if the node is not there. A proxy is taken from HTTPS_PROXY, ALL_PROXY and NO_PROXY.
+The other end is ferry too: start it with --listen, and ping the key that it prints. Each run has a key of its own. Who listens has its
+home in the region of a map that suits it best; who pings asks one region after the other where the node is. A proxy is taken from
+HTTPS_PROXY, ALL_PROXY and NO_PROXY.
 Exit code: 0 the node answered, 1 it did not, 2 wrong usage or an unreadable file.";
 
 /// `ferry ping`.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ferry_client::net::HomeEvent;
 use ferry_client::relays::Event;
 use ferry_protocol::derp_map::RegionId;
 use ferry_protocol::{NodePublicKey, PeerGoneReason};
@@ -52,6 +53,22 @@ impl PingLines {
                 PeerGoneReason::Other(_) => ("other", format!("{name} cannot reach the node")),
             };
             self.0.line("peer-gone", json!({ "region": region, "reason": reason }), text);
+        }
+    }
+
+    /// What became of the home. Netcheck's findings are netcheck's to tell.
+    pub(super) fn home(&self, event: &HomeEvent) {
+        match event {
+            HomeEvent::Moved(explanation) => {
+                let region = explanation.home.as_ref().map(|home| home.region);
+                let fields = json!({ "region": region, "explanation": explanation.to_string() });
+                self.0.line("home", fields, explanation.to_string());
+            }
+            HomeEvent::CheckFailed(error) => {
+                let text = format!("the network cannot be checked: {error}");
+                self.0.line("check-failed", json!({ "error": error.to_string() }), text);
+            }
+            HomeEvent::Checked(_) | HomeEvent::Missed { .. } | _ => {}
         }
     }
 

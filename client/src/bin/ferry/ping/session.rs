@@ -4,7 +4,7 @@ use std::future::pending;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use ferry_client::net::{Batch, Events, Packets, Relays};
+use ferry_client::net::{Batch, Events, HomeEvent, HomeEvents, HomeKeeper, Packets, Relays};
 use ferry_client::relays::Event;
 use ferry_protocol::NodePublicKey;
 use ferry_protocol::derp_map::RegionId;
@@ -22,11 +22,16 @@ use crate::relays::{MAP_LOOK_INTERVAL, stopped};
 pub(crate) async fn run(flags: &Ping) -> anyhow::Result<u8> {
     let setup = set_up(&flags.relays)?;
     let first = setup.regions.first().copied().unwrap_or_default();
-    let (relays, packets) = setup.builder.home(first).spawn();
+    // Who listens is where it is best; who asks goes where its peer is.
+    let choice = setup.choice.filter(|_| flags.listen);
+    let builder = if choice.is_some() { setup.builder } else { setup.builder.home(first) };
+    let (relays, packets) = builder.spawn();
+    let keeper = choice.map(|choice| choice.keep(&relays));
+    let moves = keeper.as_ref().map(HomeKeeper::events);
     let lines = PingLines(Lines::new(flags.json, Instant::now(), setup.names));
     lines.start(&relays.public_key(), flags.node.as_ref());
     let (events, map) = (relays.events(), setup.map);
-    let mut run = Run { relays, packets, events, lines, map };
+    let mut run = Run { relays, packets, events, lines, map, keeper, moves };
     match flags.node {
         None => run.listen().await,
         Some(peer) => {
@@ -51,6 +56,9 @@ struct Run {
     events: Events,
     lines: PingLines,
     map: Option<MapFile>,
+    /// Keeps the home, where there is a choice.
+    keeper: Option<HomeKeeper>,
+    moves: Option<HomeEvents>,
 }
 
 /// What the end that asks has.
@@ -77,6 +85,7 @@ impl Run {
                 // What happened to a relay is told before what came by it.
                 biased;
                 Some(event) = self.events.next() => self.lines.event(&event, None),
+                Some(event) = next_move(&mut self.moves) => self.lines.home(&event),
                 Some(batch) = self.packets.recv() => self.answer(&batch)?,
                 _ = looks.tick() => self.look_at_map(),
                 stopped = &mut stop => {
@@ -132,7 +141,10 @@ impl Run {
     fn look_at_map(&mut self) {
         if let Some(map) = self.map.as_mut().and_then(MapFile::changed) {
             self.lines.0.map_changed();
-            self.relays.set_map(&map);
+            match &self.keeper {
+                Some(keeper) => keeper.set_map(map),
+                None => self.relays.set_map(&map),
+            }
         }
     }
 }
@@ -176,16 +188,28 @@ impl Pings {
         }
     }
 
-    /// Whether the peer is not where it is asked for; then the next region is asked.
+    /// Whether the peer is not where it is asked for, or nobody can be asked there; then the next region is asked.
     fn is_elsewhere(&mut self, event: &Event) -> bool {
         let asked = self.region();
-        let Event::PeersGone { region, peers } = event else { return false };
-        let is_ours = peers.iter().any(|gone| gone.key == self.peer);
-        if *region != asked || !is_ours || self.regions.len() < 2 {
-            return false;
+        let is_elsewhere = match event {
+            Event::PeersGone { region, peers } => {
+                *region == asked && peers.iter().any(|gone| gone.key == self.peer)
+            }
+            Event::ConnectFailed { region, .. } => *region == asked,
+            Event::Connected { .. }
+            | Event::Disconnected { .. }
+            | Event::PeersPresent { .. }
+            | Event::Health { .. }
+            | Event::Restarting { .. }
+            | Event::Pong { .. }
+            | Event::Dropped { .. }
+            | Event::Missed { .. }
+            | _ => false,
+        };
+        if is_elsewhere && self.regions.len() > 1 {
+            self.turn = (self.turn + 1) % self.regions.len();
         }
-        self.turn = (self.turn + 1) % self.regions.len();
-        true
+        is_elsewhere && self.regions.len() > 1
     }
 }
 
@@ -193,6 +217,13 @@ fn session() -> anyhow::Result<[u8; 8]> {
     let mut session = [0; 8];
     aws_lc_rs::rand::fill(&mut session).map_err(|_| anyhow::anyhow!("the system has no randomness"))?;
     Ok(session)
+}
+
+async fn next_move(moves: &mut Option<HomeEvents>) -> Option<HomeEvent> {
+    match moves {
+        Some(moves) => moves.next().await,
+        None => pending().await,
+    }
 }
 
 async fn until(time: Option<Instant>) {

@@ -10,7 +10,8 @@ use std::time::SystemTime;
 use anyhow::{Context as _, bail};
 use ferry_client::derp_map::{Identity, NodeRole, roles};
 use ferry_client::dial::{Proxy, ProxyRules};
-use ferry_client::net::{Builder, Relays};
+use ferry_client::net::{Builder, HomeKeeper, Relays};
+use ferry_client::netcheck::{Checker, Config};
 use ferry_protocol::NodePrivateKey;
 use ferry_protocol::derp_map::{DerpMap, Node, RegionId};
 use rustls::RootCertStore;
@@ -27,12 +28,29 @@ const ONLY_REGION: RegionId = RegionId(1);
 #[derive(Debug)]
 pub(crate) struct Setup {
     pub(crate) builder: Builder,
+    /// Who keeps the home, where there is a choice of regions.
+    pub(crate) choice: Option<Choice>,
     /// The regions whose relays are asked, in order; never empty.
     pub(crate) regions: Vec<RegionId>,
     /// How they are called.
     pub(crate) names: Names,
     /// The map's file, which may change.
     pub(crate) map: Option<MapFile>,
+}
+
+/// What the choice of a home needs.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    map: DerpMap,
+    checker: Checker,
+    checks: Config,
+}
+
+impl Choice {
+    /// Has the home be where it is best.
+    pub(crate) fn keep(self, relays: &Relays) -> HomeKeeper {
+        HomeKeeper::start(relays, self.checker, self.map, self.checks)
+    }
 }
 
 /// How regions are called.
@@ -48,8 +66,9 @@ impl Names {
 pub(crate) fn set_up(flags: &RelayFlags) -> anyhow::Result<Setup> {
     let mut secret = [0; 32];
     aws_lc_rs::rand::fill(&mut secret).context("the system has no randomness")?;
-    let builder = Relays::builder(NodePrivateKey::from_random(secret)).roots(Arc::new(roots(flags)?));
-    let builder = builder.proxies(proxies(flags.proxy.as_deref())?);
+    let (roots, proxies) = (Arc::new(roots(flags)?), proxies(flags.proxy.as_deref())?);
+    let builder = Relays::builder(NodePrivateKey::from_random(secret)).roots(Arc::clone(&roots));
+    let builder = builder.proxies(proxies.clone());
     let Some(source) = &flags.derp_map else { return of_relay(flags, builder) };
     let map = source.read_map()?;
     let known = roles(&map);
@@ -64,7 +83,12 @@ pub(crate) fn set_up(flags: &RelayFlags) -> anyhow::Result<Setup> {
     }
     let names = known.iter().filter(|region| !region.code.is_empty());
     let names = Names(names.map(|region| (region.region, region.code.clone())).collect());
-    Ok(Setup { builder: builder.map(&map), regions, names, map: MapFile::of(source) })
+    let builder = builder.map(&map);
+    let choice = (regions.len() > 1).then(|| {
+        let checks = Config { behaviour: false, nat64: false, proxies, ..Config::full(None) };
+        Choice { map, checker: Checker::new(roots), checks }
+    });
+    Ok(Setup { builder, choice, regions, names, map: MapFile::of(source) })
 }
 
 fn of_relay(flags: &RelayFlags, builder: Builder) -> anyhow::Result<Setup> {
@@ -77,7 +101,7 @@ fn of_relay(flags: &RelayFlags, builder: Builder) -> anyhow::Result<Setup> {
     }
     let names = Names([(ONLY_REGION, url.to_string())].into());
     let builder = builder.relay(ONLY_REGION, url, identity);
-    Ok(Setup { builder, regions: vec![ONLY_REGION], names, map: None })
+    Ok(Setup { builder, choice: None, regions: vec![ONLY_REGION], names, map: None })
 }
 
 /// Whose certificates are believed; a relay that is pinned needs none.
