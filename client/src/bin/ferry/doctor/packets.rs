@@ -26,21 +26,16 @@ pub(super) struct Passage {
 }
 
 impl Passage {
-    /// Sends packets one by one, and waits for each.
+    /// Sends packets, and waits for all of them.
     pub(super) fn of(from: &mut Link, to: &mut Link, patience: Duration) -> Result<Self, LinkError> {
-        let mut passage = Self::default();
-        for number in 0..PACKETS {
-            passage.once(from, to, &content(number), patience)?;
-        }
-        Ok(passage)
+        Self::with(from, to, &(0..PACKETS).map(content).collect::<Vec<_>>(), patience)
     }
 
     /// Sends until the first packet arrives, as relays have to hear of each other's clients first.
     pub(super) fn introduced(from: &mut Link, to: &mut Link) -> Result<bool, LinkError> {
         let start = Instant::now();
         while start.elapsed() < INTRODUCED_WITHIN {
-            let mut first = Self::default();
-            first.once(from, to, &content(PACKETS), AGAIN_AFTER)?;
+            let first = Self::with(from, to, &[content(PACKETS)], AGAIN_AFTER)?;
             if !first.took.is_empty() {
                 return Ok(true);
             }
@@ -48,21 +43,33 @@ impl Passage {
         Ok(false)
     }
 
-    fn once(
-        &mut self,
+    fn with(
         from: &mut Link,
         to: &mut Link,
-        packet: &[u8],
+        packets: &[Vec<u8>],
         patience: Duration,
-    ) -> Result<(), LinkError> {
+    ) -> Result<Self, LinkError> {
         let sent = Instant::now();
-        from.send(&to.key, packet)?;
-        match to.receive(sent + patience)? {
-            None => self.lost += 1,
-            Some((source, bytes)) if source == from.key && bytes == packet => self.took.push(sent.elapsed()),
-            Some(_) => self.damaged += 1,
+        for packet in packets {
+            from.send(&to.key, packet)?;
         }
-        Ok(())
+        let mut passage = Self::default();
+        let mut awaited: Vec<_> = packets.iter().collect();
+        while passage.damaged < packets.len() && !awaited.is_empty() {
+            let Some((source, bytes)) = to.receive(sent + patience)? else { break };
+            let place = awaited.iter().position(|packet| source == from.key && **packet == bytes);
+            match place {
+                Some(place) => {
+                    awaited.remove(place);
+                    passage.took.push(sent.elapsed());
+                }
+                // An introduction that took its time.
+                None if source == from.key && bytes == content(PACKETS) => {}
+                None => passage.damaged += 1,
+            }
+        }
+        passage.lost = awaited.len();
+        Ok(passage)
     }
 
     /// What is wrong with it.
