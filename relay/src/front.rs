@@ -343,3 +343,6 @@ fn http1() -> hyper::server::conn::http1::Builder {
         .title_case_headers(true);
     http
 }
+
+#[cfg(test)]
+mod tests;

@@ -333,4 +333,4 @@ fn generate_204(request: &Parts) -> Answer {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -247,47 +247,4 @@ impl AsyncWrite for TlsStream {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::net::TcpListener;
-
-    fn config() -> Arc<ServerConfig> {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        let key = rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-        let builder = ServerConfig::builder().with_no_client_auth();
-        Arc::new(builder.with_single_cert(vec![made.cert.der().clone()], key).unwrap())
-    }
-
-    /// What a client that sends these bytes, and no more, gets to read, and what becomes of its handshake.
-    async fn answer(bytes: &[u8]) -> (Vec<u8>, io::Error) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (server, _) = listener.accept().await.unwrap();
-        client.write_all(bytes).await.unwrap();
-        let Err(error) = TlsStream::accept(server, config()).await else { panic!("a handshake") };
-        let mut read = Vec::new();
-        client.read_to_end(&mut read).await.unwrap();
-        (read, error)
-    }
-
-    #[tokio::test]
-    async fn a_handshake_message_that_makes_no_sense_is_an_error() {
-        for (what, record) in [
-            ("a ClientHello of 16 MiB", [0x16, 3, 1, 0, 6, 1, 0xff, 0xff, 0xff, 0, 0].as_slice()),
-            ("a ClientHello without anything", &[0x16, 3, 1, 0, 4, 1, 0, 0, 0]),
-            ("a ClientHello that is cut short, and more", &[0x16, 3, 1, 0, 8, 1, 0, 0, 2, 3, 3, 1, 0]),
-        ] {
-            let (_, error) = answer(record).await;
-            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{what}: {error}");
-        }
-    }
-
-    #[tokio::test]
-    async fn what_is_no_handshake_is_answered_with_an_alert_from_its_first_byte_on() {
-        for bytes in [&[0x16, 3, 1, 0, 4, 2, 0, 0, 0][..], b"G"] {
-            let (read, error) = answer(bytes).await;
-            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
-            assert_eq!(read.first(), Some(&0x15), "{read:?}");
-        }
-    }
-}
+pub(crate) mod tests;

@@ -17,7 +17,7 @@ use crate::switch::registry::Presence;
 use crate::websocket::{Flow, WebSocketCodec};
 
 /// Time for ClientInfo to arrive, derper's.
-const CLIENT_INFO_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CLIENT_INFO_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes read at once while waiting for ClientInfo, which is 109 bytes long, with the first packets behind it.
 const READ_BYTES: usize = 2 * 1024;
 

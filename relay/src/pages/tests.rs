@@ -43,7 +43,7 @@ const PROBE: &[(&str, &str)] = &[("access-control-allow-origin", "*")];
 const HTML_TYPE: (&str, &str) = ("content-type", "text/html; charset=utf-8");
 const TEXT_TYPE: (&str, &str) = ("content-type", "text/plain; charset=utf-8");
 
-pub(super) fn config() -> PagesConfig {
+pub(crate) fn config() -> PagesConfig {
     PagesConfig {
         hostname: "relay.test".into(),
         home: Home::Default,
@@ -77,7 +77,7 @@ impl Readings for Resting {
     }
 }
 
-fn pages(config: PagesConfig) -> Arc<Pages> {
+pub(crate) fn pages(config: PagesConfig) -> Arc<Pages> {
     pages_reading(config, Resting::default())
 }
 
