@@ -25,7 +25,7 @@ use tracing::debug;
 use crate::connect_proxy;
 use crate::metrics::{FrontCounters, HandshakeFailure, TlsVersion};
 use crate::pages::{Listener, Pages};
-use crate::shard::{Message, NewSession, Shared};
+use crate::shard::{NewSession, Shared};
 use crate::tls::TlsStream;
 
 pub(crate) mod accept;
@@ -189,7 +189,7 @@ impl Front {
             return;
         };
         shard.load.fetch_add(1, Ordering::Relaxed);
-        shard.send(Message::Adopt(Box::new(session)));
+        shard.adopt(Box::new(session));
     }
 
     /// Reads until the head is whole; nothing if the peer sent none.

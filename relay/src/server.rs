@@ -167,10 +167,12 @@ impl Relay {
             stun,
         };
         for (index, poll) in polls.into_iter().enumerate() {
-            let shard = Shard::new(index, poll, Arc::clone(&shared));
+            let readiness = poll.registry().try_clone().map_err(system("an event queue"))?;
+            let shard = Shard::new(index, readiness, Arc::clone(&shared));
             let thread = std::thread::Builder::new().name(format!("data-{index}"));
-            let thread = thread
-                .spawn(move || shard.run().inspect_err(|error| error!(%error, "data thread {index} ended")));
+            let thread = thread.spawn(move || {
+                shard.run(poll).inspect_err(|error| error!(%error, "data thread {index} ended"))
+            });
             relay.shards.push(thread.map_err(system("a thread"))?);
         }
         runtime.spawn(bootstrap_dns.refresh_forever());

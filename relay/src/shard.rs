@@ -3,18 +3,21 @@
 //! One turn: wait until something is ready, read what is ready, route every whole frame, hand what belongs to other
 //! threads over in one batch each, then seal and write each receiver that got something. A batch is what was ready:
 //! nobody waits for it to fill, so a single packet leaves at once and under load the cost per packet falls.
+//!
+//! The clients are the thread's while it is awake. While it sleeps, whoever made a client of a connection lets it in itself
+//! ([`ShardHandle::adopt`]): waking a thread for it would cost more than all the rest of it.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ferry_protocol::NodePublicKey;
 use ferry_record::RECORD_BYTES_MAX;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Registry as Readiness, Token, Waker};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tracing::debug;
@@ -48,6 +51,9 @@ const EVENTS_PER_TURN: usize = 1_024;
 const BLOCKED_CHECK_EVERY: Duration = Duration::from_millis(250);
 /// How often unneeded memory is given back while it is being used.
 const TRIM_EVERY: Duration = Duration::from_secs(1);
+/// How long a data thread has slept before others touch its clients: one that is busy is awake soon, and must never wait for a
+/// thread that gives way to it.
+const RESTED: Duration = Duration::from_micros(250);
 /// Packets another thread may have waiting for us; over this it is told no, as by a full outbox.
 const INBOX_PACKETS_MAX: usize = 65_536;
 
@@ -72,6 +78,8 @@ pub(crate) struct Shared {
 pub(crate) struct ShardHandle {
     inbox: Mutex<Inbox>,
     waker: Waker,
+    /// The thread's own, which it holds while it is awake. Absent before it runs and when it has ended.
+    state: Mutex<Option<Box<Shard>>>,
     pub(crate) counters: Arc<ShardCounters>,
     /// Clients here and on their way here.
     pub(crate) load: AtomicUsize,
@@ -117,6 +125,28 @@ impl ShardHandle {
         self.wake();
     }
 
+    /// Makes a client the thread's: at once while it sleeps, and otherwise by a message.
+    pub(crate) fn adopt(&self, session: Box<NewSession>) {
+        let now = Instant::now();
+        if let Ok(mut state) = self.state.try_lock()
+            && let Some(shard) = state.as_mut()
+            && shard.has_rested(now)
+            && self.is_up_to_date()
+        {
+            return shard.adopt_asleep(*session, now);
+        }
+        self.send(Message::Adopt(session));
+    }
+
+    /// Whether the thread has been told all that others have told it.
+    fn is_up_to_date(&self) -> bool {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner).messages.is_empty()
+    }
+
+    fn state(&self) -> MutexGuard<'_, Option<Box<Shard>>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn wake(&self) {
         if let Err(error) = self.waker.wake() {
             debug!(%error, "data thread not woken");
@@ -128,7 +158,8 @@ impl ShardHandle {
 pub(crate) struct Shard {
     index: usize,
     shared: Arc<Shared>,
-    poll: Poll,
+    /// Where sockets are registered.
+    readiness: Readiness,
     slots: Vec<Slot>,
     free: Vec<usize>,
     desk: Desk,
@@ -147,11 +178,20 @@ pub(crate) struct Shard {
     sample_at: Option<Instant>,
     sample_next: usize,
     drain_until: Option<Instant>,
+    /// When the thread was awake last, and when it wakes by itself.
+    awake_at: Instant,
+    asleep_until: Option<Instant>,
     /// Who has to hear of keys that left; told after what those sent has been handed on.
     departures: Vec<(Vec<ConnectionId>, Notice)>,
     read_buffer: Vec<u8>,
     stream_buffer: Vec<u8>,
     rng: SmallRng,
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard").field("index", &self.index).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -168,6 +208,7 @@ pub(crate) fn prepare() -> io::Result<(Poll, ShardHandle)> {
     let handle = ShardHandle {
         inbox: Mutex::default(),
         waker,
+        state: Mutex::default(),
         counters: Arc::new(ShardCounters::new()),
         load: AtomicUsize::new(0),
     };
@@ -175,11 +216,11 @@ pub(crate) fn prepare() -> io::Result<(Poll, ShardHandle)> {
 }
 
 impl Shard {
-    pub(crate) fn new(index: usize, poll: Poll, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(index: usize, readiness: Readiness, shared: Arc<Shared>) -> Self {
         let counters = Arc::clone(&shared.shards[index].counters);
         Self {
             index,
-            poll,
+            readiness,
             slots: Vec::new(),
             free: Vec::new(),
             desk: Desk {
@@ -203,6 +244,8 @@ impl Shard {
             sample_at: None,
             sample_next: 0,
             drain_until: None,
+            awake_at: Instant::now(),
+            asleep_until: None,
             departures: Vec::new(),
             read_buffer: vec![0; RECORD_BYTES_MAX + READ_BYTES],
             stream_buffer: Vec::new(),
@@ -212,61 +255,82 @@ impl Shard {
     }
 
     /// Serves until drained.
-    pub(crate) fn run(mut self) -> io::Result<()> {
-        let mut events = Events::with_capacity(EVENTS_PER_TURN);
-        loop {
-            let timeout = self.wait_at_most();
-            match self.poll.poll(&mut events, timeout) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
+    pub(crate) fn run(self, mut poll: Poll) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let handle = &shared.shards[self.index];
+        *handle.state() = Some(Box::new(self));
+        let ended = sleep_and_serve(&mut poll, handle);
+        // It holds what it is held by.
+        drop(handle.state().take());
+        ended
+    }
+
+    /// What is ready, and what is due.
+    fn turn(&mut self, events: &Events) {
+        self.desk.now = Instant::now();
+        let mut read = 0;
+        for event in events {
+            if event.token() == WAKER {
+                self.take_inbox();
+                continue;
             }
-            self.desk.now = Instant::now();
-            let mut read = 0;
-            for event in &events {
-                if event.token() == WAKER {
-                    self.take_inbox();
-                    continue;
-                }
-                let slot = event.token().0;
-                if event.is_writable() {
-                    self.writable(slot);
-                }
-                if event.is_readable() || event.is_read_closed() {
-                    read += self.readable(slot, event.is_read_closed() || event.is_error());
-                }
-                if read >= BYTES_PER_FLUSH {
-                    self.pass_on();
-                    read = 0;
-                }
+            let slot = event.token().0;
+            if event.is_writable() {
+                self.writable(slot);
             }
-            for slot in std::mem::take(&mut self.unread) {
-                if let Some(connection) = self.slots[slot].connection.as_mut().filter(|it| it.unread) {
-                    connection.unread = false;
-                    self.readable(slot, false);
-                    self.pass_on();
-                }
+            if event.is_readable() || event.is_read_closed() {
+                read += self.readable(slot, event.is_read_closed() || event.is_error());
             }
-            self.timers();
-            self.pass_on();
-            if self.drained() {
-                return Ok(());
+            if read >= BYTES_PER_FLUSH {
+                self.pass_on();
+                read = 0;
             }
+        }
+        for slot in std::mem::take(&mut self.unread) {
+            if let Some(connection) = self.slots[slot].connection.as_mut().filter(|it| it.unread) {
+                connection.unread = false;
+                self.readable(slot, false);
+                self.pass_on();
+            }
+        }
+        self.timers();
+        self.pass_on();
+    }
+
+    /// Whether it is time for others' work: what wakes the thread has not come for a while.
+    fn has_rested(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.awake_at) >= RESTED
+    }
+
+    /// A client from another thread, while ours sleeps.
+    fn adopt_asleep(&mut self, session: NewSession, now: Instant) {
+        self.desk.now = now;
+        self.adopt(session);
+        self.pass_on();
+        let next = self.next_turn_at();
+        if next.is_some_and(|next| self.asleep_until.is_none_or(|until| next < until)) {
+            self.asleep_until = next;
+            self.shared.shards[self.index].wake();
         }
     }
 
-    fn wait_at_most(&self) -> Option<Duration> {
+    /// How long to sleep if nothing happens.
+    fn fall_asleep(&mut self) -> Option<Duration> {
+        self.awake_at = Instant::now();
+        self.asleep_until = self.next_turn_at();
+        // A millisecond early is a turn for nothing; epoll rounds up by itself.
+        self.asleep_until.map(|until| until.saturating_duration_since(self.awake_at))
+    }
+
+    /// When something is due, whatever happens before.
+    fn next_turn_at(&self) -> Option<Instant> {
         if !self.unread.is_empty() {
-            return Some(Duration::ZERO);
-        }
-        if !self.lingering.is_empty() {
-            return Some(LINGER_CHECK_EVERY);
+            return Some(self.desk.now);
         }
         let next_keep_alive = self.keep_alives.peek().map(|Reverse((at, _))| *at);
-        let next = [next_keep_alive, self.blocked_check_at, self.trim_at, self.sample_at, self.drain_until];
-        let next = next.into_iter().flatten().min()?;
-        // A millisecond early is a turn for nothing; epoll rounds up by itself.
-        Some(next.saturating_duration_since(Instant::now()))
+        let next_linger = (!self.lingering.is_empty()).then(|| self.desk.now + LINGER_CHECK_EVERY);
+        let next = [next_keep_alive, next_linger, self.blocked_check_at, self.trim_at, self.sample_at];
+        next.into_iter().chain([self.drain_until]).flatten().min()
     }
 
     /// Hands packets to other threads and writes what waits for our own clients.
@@ -327,7 +391,7 @@ impl Shard {
         }
         connection.watched_for_room = true;
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if self.poll.registry().reregister(&mut connection.socket, Token(slot), interest).is_err() {
+        if self.readiness.reregister(&mut connection.socket, Token(slot), interest).is_err() {
             self.close(slot, End::Network);
         }
     }
@@ -392,3 +456,26 @@ impl Shard {
         if slot.generation == id.generation() { slot.connection.as_mut() } else { None }
     }
 }
+
+/// A data thread's life: its state is others' to touch while it sleeps.
+fn sleep_and_serve(poll: &mut Poll, handle: &ShardHandle) -> io::Result<()> {
+    let mut events = Events::with_capacity(EVENTS_PER_TURN);
+    let mut timeout = None;
+    loop {
+        match poll.poll(&mut events, timeout) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        }
+        let mut state = handle.state();
+        let Some(shard) = state.as_mut() else { return Ok(()) };
+        shard.turn(&events);
+        if shard.drained() {
+            return Ok(());
+        }
+        timeout = shard.fall_asleep();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -71,7 +71,7 @@ impl Shard {
         add(&counters.total_dup_client_conns, u64::from(registered.duplicate));
 
         let readable = Interest::READABLE;
-        let listening = self.poll.registry().register(&mut connection.socket, Token(slot), readable);
+        let listening = self.readiness.register(&mut connection.socket, Token(slot), readable);
         self.keep_alives.push(Reverse((self.desk.now + keep_alive_every, id)));
         self.sample_at.get_or_insert(self.desk.now + Duration::from_secs(1));
         self.desk.mark(&mut connection);
@@ -136,7 +136,7 @@ impl Shard {
             && connection.socket.shutdown(Shutdown::Write).is_ok()
         {
             // Looked at now and then. All others' registrations end with their descriptors.
-            let _ = self.poll.registry().deregister(&mut connection.socket);
+            let _ = self.readiness.deregister(&mut connection.socket);
             self.lingering
                 .push(Lingering { socket: connection.socket, until: self.desk.now + LINGER_TIMEOUT });
         }
