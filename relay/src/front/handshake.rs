@@ -76,7 +76,7 @@ pub(super) async fn shake(front: &Front, arrival: Arrival) -> Result<NewSession,
     let client = timeout(CLIENT_INFO_TIMEOUT, greeted).await.map_err(|_| HandshakeFailure::Deadline)??;
     let mesh = is_mesh(front, &client);
     let mut nonce = [0; 24];
-    getrandom::fill(&mut nonce).map_err(|_| HandshakeFailure::Derp)?;
+    aws_lc_rs::rand::fill(&mut nonce).map_err(|_| HandshakeFailure::Derp)?;
     let server_info = client.server_info(nonce, &ServerInfo::current());
     let flags = flags(&client, mesh, arrival.not_ideal);
     let (socket, tls, sealed) = match exchange.stream {
