@@ -8,7 +8,7 @@ mod info;
 mod server;
 
 use crate::frame::{DecodeError, FrameType, HEADER_LEN, split_header};
-use crate::key::KeyError;
+use crate::key::{KeyError, NodePublicKey};
 use crate::seal::OpenError;
 
 pub use client::{ClientHandshake, read_server_key};
@@ -32,6 +32,15 @@ pub enum HandshakeError {
     /// A ServerKey without the magic: whatever answers there, it does not speak DERP.
     #[error("greeting does not start with the DERP magic")]
     Magic,
+    /// The relay greets with another key than the one that the client took it for, as after a fast start with a certificate
+    /// that is not this relay's: it cannot open the ClientInfo.
+    #[error("the relay greets as {got}, and its certificate said {want}")]
+    OtherServerKey {
+        /// The key that the ClientInfo was sealed for.
+        want: NodePublicKey,
+        /// The key of the greeting.
+        got: NodePublicKey,
+    },
     /// The peer's key is the zero key.
     #[error(transparent)]
     Key(#[from] KeyError),

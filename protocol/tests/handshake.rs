@@ -54,6 +54,20 @@ fn a_fast_start_passes_over_the_greeting() {
 }
 
 #[test]
+fn a_greeting_with_another_key_than_the_certificates_is_refused() {
+    let (relay, client) = keys();
+    let (mut handshake, _) =
+        ClientHandshake::start(&client, &relay.public(), &ClientInfo::current(), [1; 24]).unwrap();
+    let other = NodePrivateKey::from_random([7; 32]);
+    let error = handshake.read(&ServerHandshake::new(&other).output()).unwrap_err();
+    assert!(
+        matches!(error, HandshakeError::OtherServerKey { want, got }
+            if want == relay.public() && got == other.public()),
+        "{error}"
+    );
+}
+
+#[test]
 fn the_relay_waits_for_the_whole_frame_and_leaves_what_follows() {
     let (relay, client) = keys();
     let (_, mut input) =

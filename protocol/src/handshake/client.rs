@@ -53,8 +53,8 @@ impl ClientHandshake {
         &self.server
     }
 
-    /// Reads on to the ServerInfo. A ServerKey before it, as after a fast start, is passed over
-    /// like an unknown frame; any other frame before it is refused.
+    /// Reads on to the ServerInfo. A ServerKey before it, as after a fast start, must have the key that is
+    /// known already; unknown frames are passed over, and any other frame before it is refused.
     pub fn read(&mut self, input: &[u8]) -> Result<Step<ServerInfo>, HandshakeError> {
         let mut done = 0;
         loop {
@@ -69,6 +69,9 @@ impl ClientHandshake {
             let got = match frame {
                 ServerFrame::ServerInfo(sealed) => {
                     return Ok(Step::Frame { frame: self.open(sealed)?, consumed: done });
+                }
+                ServerFrame::ServerKey(got) if got != self.server => {
+                    return Err(HandshakeError::OtherServerKey { want: self.server, got });
                 }
                 ServerFrame::ServerKey(_) | ServerFrame::Ignored { .. } | ServerFrame::Unknown { .. } => {
                     continue;
