@@ -21,7 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 fn main() -> Result<(), Box<dyn Error>> {
     let url: RelayUrl = std::env::args().nth(1).ok_or("which relay? give a URL")?.parse()?;
     let tls = if url.secure { Some(client_config(&Trust::Unverified, true)?) } else { None };
-    let settings = Arc::new(Settings { url, tls, info: ClientInfo::current(), ideal_node: None });
+    let settings =
+        Arc::new(Settings { url, tls, info: ClientInfo::current(), ideal_node: None, fast_start: true });
 
     let began = Instant::now();
     let (mut alice, mut bob) = (Node::join(&settings)?, Node::join(&settings)?);

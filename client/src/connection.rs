@@ -11,11 +11,13 @@ use std::mem;
 use std::sync::Arc;
 
 use ferry_protocol::{ClientInfo, NodePrivateKey, NodePublicKey, ServerFrame, ServerInfo};
+use rustls::ProtocolVersion;
+use rustls::pki_types::CertificateDer;
 
-use crate::RelayUrl;
+use crate::{FastStart, RelayUrl};
 use derp::Derp;
 use outgoing::Outgoing;
-use tls::Tls;
+use tls::{Inner, Tls};
 use upgrade::Upgrade;
 use websocket::{Incoming, WebSocketCodec};
 
@@ -36,6 +38,9 @@ pub struct Settings {
     /// Tells the relay which node is the client's home, if not this one (`Ideal-Node` header); None says nothing. Not for
     /// WebSocket, which has no such header.
     pub ideal_node: Option<String>,
+    /// Start fast where the relay [offers](FastStart) it: ClientInfo goes out with the request, and neither the answer to that nor the
+    /// greeting is waited for, which saves a round trip. Not for WebSocket. The default of Tailscale's client.
+    pub fast_start: bool,
 }
 
 /// One relay connection as a state machine: bytes from the socket in, events and bytes for the socket out.
@@ -54,7 +59,7 @@ pub struct Connection {
 /// What is inside TLS.
 #[derive(Debug)]
 struct Session {
-    /// Until its answer is there.
+    /// Until its answer is there, or after a fast start the first byte of DERP.
     upgrade: Option<Box<Upgrade>>,
     websocket: Option<Box<WebSocketCodec>>,
     derp: Derp,
@@ -67,7 +72,7 @@ struct Session {
 pub enum Stage {
     /// TLS handshake.
     Tls,
-    /// HTTP upgrade.
+    /// HTTP upgrade; after a fast start, until the relay says its first word.
     Upgrade,
     /// DERP handshake.
     Handshake,
@@ -107,7 +112,10 @@ impl Connection {
             (true, Some(config)) => Some(Box::new(Tls::start(config, &settings.url.host, &mut outgoing)?)),
             (true, None) => return Err(ConnectionError::TlsMissing { url: settings.url.to_string() }),
         };
-        let session = Session::new(settings, key, random);
+        let mut session = Session::new(settings, key, random);
+        if tls.is_none() {
+            session.begin(None)?;
+        }
         let mut connection = Self { outgoing, tls, session, is_over: false };
         connection.seal_wire()?;
         Ok(connection)
@@ -201,15 +209,19 @@ impl Connection {
         let Self { outgoing, tls, session, .. } = self;
         let pongs = outgoing.len() <= ANSWER_BACKLOG_BYTES_MAX;
         let mut closed = false;
-        let mut plain = |plain: &[u8]| {
-            if !closed {
-                closed = session.receive(plain, pongs, events)?;
+        let mut inner = |inner: Inner<'_>| {
+            match inner {
+                Inner::Established { version, certificates } => {
+                    session.begin(session.known_relay(version, certificates).as_ref())?;
+                }
+                Inner::Data(plain) if !closed => closed = session.receive(plain, pongs, events)?,
+                Inner::Data(_) => {}
             }
             Ok(())
         };
         match tls {
-            Some(tls) => tls.receive(input, outgoing, &mut plain)?,
-            None => plain(input)?,
+            Some(tls) => tls.receive(input, outgoing, &mut inner)?,
+            None => inner(Inner::Data(input))?,
         }
         Ok(closed || tls.as_ref().is_some_and(|tls| tls.is_closed()))
     }
@@ -236,17 +248,44 @@ fn send(tls: &mut Option<Box<Tls>>, bytes: &[u8], outgoing: &mut Outgoing) -> Re
 }
 
 impl Session {
-    /// A session that has asked for its upgrade.
+    /// A session that has said nothing yet.
     fn new(settings: &Arc<Settings>, key: &Arc<NodePrivateKey>, random: [u8; 40]) -> Self {
         let mut nonce = [0; 24];
         let mut websocket_key = [0; 16];
         let (first, second) = random.split_at(nonce.len());
         nonce.copy_from_slice(first);
         websocket_key.copy_from_slice(second);
-        let (upgrade, wire) = Upgrade::start(settings, websocket_key);
+        let upgrade = Some(Box::new(Upgrade::new(settings, websocket_key)));
         let websocket = settings.url.websocket.then(|| Box::new(WebSocketCodec::new()));
         let derp = Derp::new(settings, key, nonce);
-        Self { upgrade: Some(Box::new(upgrade)), websocket, derp, wire }
+        Self { upgrade, websocket, derp, wire: Vec::new() }
+    }
+
+    /// The relay's key, if it is known from its certificates and may be used.
+    fn known_relay(
+        &self,
+        version: Option<ProtocolVersion>,
+        certificates: &[CertificateDer<'_>],
+    ) -> Option<NodePublicKey> {
+        if !self.upgrade.as_ref().is_some_and(|upgrade| upgrade.may_be_fast()) {
+            return None;
+        }
+        match FastStart::of(version, certificates) {
+            FastStart::Offered(relay) => Some(relay),
+            FastStart::OldTls | FastStart::NoMark | FastStart::Malformed | FastStart::OtherVersion(_) => None,
+        }
+    }
+
+    /// Asks for the upgrade. If the relay's key is known, it does not wait for the answer: what follows is part of the same
+    /// write.
+    fn begin(&mut self, relay: Option<&NodePublicKey>) -> Result<(), ConnectionError> {
+        let Some(upgrade) = &mut self.upgrade else { return Ok(()) };
+        let Some(relay) = relay else {
+            self.wire = upgrade.ask().into_bytes();
+            return Ok(());
+        };
+        self.wire = upgrade.ask_fast().into_bytes();
+        self.derp.introduce(relay, &mut self.wire)
     }
 
     fn stage(&self) -> Stage {

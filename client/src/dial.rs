@@ -13,6 +13,8 @@
 //! - **A proxy** gets the node's name, not its address, even where the map has addresses (`dialNodeUsingProxy`).
 //! - **WebSocket** is what is left where a proxy in the way eats the upgrade: a node that answers it with something else than
 //!   101, or not at all, is tried by WebSocket next.
+//! - **A fast start** that believed the wrong certificate, as behind something that ends TLS for several relays, is followed by an
+//!   ordinary start with the same node.
 //! - **Time** is bounded for each step ([`Step::time_max`]) and for the whole ([10 s](DIAL_TIME_MAX)).
 
 mod endpoint;

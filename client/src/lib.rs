@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
 
+mod certificate;
 mod connection;
 pub mod derp_map;
 pub mod dial;
@@ -20,6 +21,7 @@ pub mod relays;
 mod tls;
 mod url;
 
+pub use certificate::{FastStart, is_relay_mark};
 pub use connection::{Connection, ConnectionError, Event, Settings, Stage};
 #[cfg(feature = "net")]
 pub use tls::system_roots;

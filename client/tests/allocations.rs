@@ -73,6 +73,7 @@ impl Open {
             info: ClientInfo::current(),
             proxies: ProxyRules::none(),
             prefer_ipv6: false,
+            fast_start: true,
         });
         let roots = Arc::new(rustls::RootCertStore::empty());
         let endpoint = Endpoint::of_url(&url.parse().unwrap(), Identity::Unchecked, &roots);

@@ -1,12 +1,15 @@
 //! A connection whose relay is a stranger: any bytes, cut anywhere, at each stage, bare and in WebSocket messages. Nothing
-//! panics, cuts change nothing, and nobody makes us hold more than a frame or two.
+//! panics, cuts change nothing, and nobody makes us hold more than a frame or two. Certificates are looked through for the relay's key.
 #![no_main]
 
 use std::sync::{Arc, LazyLock};
 
-use ferry_client::{Connection, Event, Settings, Stage};
+use ferry_client::{Connection, Event, FastStart, Settings, Stage, is_relay_mark};
 use ferry_protocol::{ClientInfo, NodePrivateKey, ServerHandshake, encode_server_info, encode_server_key};
 use libfuzzer_sys::fuzz_target;
+use rcgen::{CertificateParams, DnType, KeyPair, SerialNumber};
+use rustls::ProtocolVersion;
+use rustls::pki_types::CertificateDer;
 
 static KEY: LazyLock<Arc<NodePrivateKey>> = LazyLock::new(|| Arc::new(NodePrivateKey::from_random([6; 32])));
 static PLAIN: LazyLock<Arc<Settings>> = LazyLock::new(|| settings("http://relay.example.net"));
@@ -17,6 +20,7 @@ const OUTGOING_BYTES_MAX: usize = 64 * 1024 + 4 * 1024 * 1024;
 
 fuzz_target!(|input: (bool, u8, Vec<u16>, &[u8])| {
     let (websocket, stages, cuts, bytes) = input;
+    offer(&cuts, bytes);
     let settings = if websocket { &*WEBSOCKET } else { &*PLAIN };
     let prelude = prelude(websocket, stages % 4);
 
@@ -36,7 +40,31 @@ fuzz_target!(|input: (bool, u8, Vec<u16>, &[u8])| {
 
 fn settings(url: &str) -> Arc<Settings> {
     let url = url.parse().expect("a URL");
-    Arc::new(Settings { url, tls: None, info: ClientInfo::current(), ideal_node: None })
+    Arc::new(Settings { url, tls: None, info: ClientInfo::current(), ideal_node: None, fast_start: true })
+}
+
+/// A certificate in which a relay tells its key.
+static MARK: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, format!("derpkey{}", "ab".repeat(32)));
+    params.serial_number = Some(SerialNumber::from(vec![2]));
+    let key = KeyPair::generate().expect("a key");
+    params.self_signed(&key).expect("a certificate").der().to_vec()
+});
+
+/// Any bytes as a certificate, and a good one with some of its bytes changed: only a relay's mark ever offers a key.
+fn offer(at: &[u16], bytes: &[u8]) {
+    let mut spoilt = MARK.clone();
+    for (at, byte) in at.iter().zip(bytes) {
+        let at = usize::from(*at) % spoilt.len();
+        spoilt[at] ^= byte;
+    }
+    let tls13 = Some(ProtocolVersion::TLSv1_3);
+    for certificate in [CertificateDer::from(bytes), CertificateDer::from(spoilt)] {
+        if let FastStart::Offered(key) = FastStart::of(tls13, std::slice::from_ref(&certificate)) {
+            assert!(is_relay_mark(&certificate) && !key.is_zero());
+        }
+    }
 }
 
 /// ServerKey and ServerInfo of a good relay. No fuzzer would ever hit upon them.

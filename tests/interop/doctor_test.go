@@ -54,12 +54,7 @@ func (d diagnosis) codes() []string {
 func doctor(t *testing.T, nodes []*tailcfg.DERPNode, flags ...string) diagnosis {
 	t.Helper()
 	path := ferryBinary(t)
-	region := &tailcfg.DERPRegion{RegionID: 900, RegionCode: "test", RegionName: "Test", Nodes: nodes}
-	text, err := json.Marshal(tailcfg.DERPMap{Regions: map[int]*tailcfg.DERPRegion{900: region}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	args := append([]string{"doctor", nodes[0].Name, "--derp-map", writeFile(t, "map.json", string(text)), "--timeout", "2", "--json"}, flags...)
+	args := append([]string{"doctor", nodes[0].Name, "--derp-map", mapOf(t, nodes...), "--timeout", "2", "--json"}, flags...)
 	command := exec.Command(path, args...)
 	command.Env = append(os.Environ(), "SSL_CERT_FILE="+authority.rootFile)
 	var said strings.Builder

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"tailscale.com/tailcfg"
 )
 
 // ferryPath is the program of the client.
@@ -27,6 +29,17 @@ func ferryBinary(t testing.TB) string {
 		}
 	}
 	return path
+}
+
+// mapOf is the file of a map with one region.
+func mapOf(t *testing.T, nodes ...*tailcfg.DERPNode) string {
+	t.Helper()
+	region := &tailcfg.DERPRegion{RegionID: 900, RegionCode: "test", RegionName: "Test", Nodes: nodes}
+	text, err := json.Marshal(tailcfg.DERPMap{Regions: map[int]*tailcfg.DERPRegion{900: region}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return writeFile(t, "map.json", string(text))
 }
 
 // ferrySays is a line of ferry ping --json or ferry watch --json.

@@ -138,7 +138,7 @@ impl Node {
     fn join(relay: &TestRelay, scheme: &str) -> Self {
         let url: RelayUrl = format!("{scheme}://{}", relay.address()).parse().expect("a URL");
         let tls = url.secure.then(|| client_config(&trust(relay), true).expect("a configuration"));
-        let settings = Settings { url, tls, info: ClientInfo::current(), ideal_node: None };
+        let settings = Settings { url, tls, info: ClientInfo::current(), ideal_node: None, fast_start: true };
         let key: NodePrivateKey = new_key();
         let public = key.public();
         let connection = Connection::new(&Arc::new(settings), &Arc::new(key), random())

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use ferry_protocol::frame::HEADER_LEN;
 use ferry_protocol::handshake::read_server_key;
-use ferry_protocol::{ClientHandshake, NodePrivateKey, ServerFrame, ServerFrameDecoder, Step, encode_pong};
+use ferry_protocol::{
+    ClientHandshake, NodePrivateKey, NodePublicKey, ServerFrame, ServerFrameDecoder, Step, encode_pong,
+};
 
 use super::{ConnectionError, Event, Settings};
 
@@ -22,7 +24,7 @@ pub(super) struct Derp {
 enum Phase {
     /// Waiting for ServerKey.
     ServerKey(Box<Introduction>),
-    /// Waiting for ServerInfo.
+    /// Waiting for ServerInfo; after a fast start, for ServerKey before it.
     ServerInfo(Box<ClientHandshake>),
     /// Packets flow.
     Frames(ServerFrameDecoder),
@@ -111,17 +113,27 @@ impl Derp {
     }
 
     fn server_key(&mut self, input: &[u8], replies: &mut Vec<u8>) -> Result<Look, ConnectionError> {
-        let Phase::ServerKey(introduction) = &self.phase else { return Ok(Look::AGAIN) };
         let Some((consumed, server)) = read_server_key(input)? else {
             // Short, and its length is in its header: a look at each byte is no burden.
             return Ok(Look { consumed: 0, needed: Some(input.len() + 1) });
         };
-        let Introduction { settings, key, nonce } = &**introduction;
-        let (handshake, client_info) = ClientHandshake::start(key, &server, &settings.info, *nonce)
-            .map_err(ConnectionError::ServerKey)?;
-        replies.extend_from_slice(&client_info);
-        self.phase = Phase::ServerInfo(Box::new(handshake));
+        self.introduce(&server, replies)?;
         Ok(Look { consumed, needed: None })
+    }
+
+    /// Appends ClientInfo to `out`, for a relay whose key is known; nothing, if that was done already.
+    pub(super) fn introduce(
+        &mut self,
+        server: &NodePublicKey,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ConnectionError> {
+        let Phase::ServerKey(introduction) = &self.phase else { return Ok(()) };
+        let Introduction { settings, key, nonce } = &**introduction;
+        let (handshake, client_info) = ClientHandshake::start(key, server, &settings.info, *nonce)
+            .map_err(ConnectionError::ServerKey)?;
+        out.extend_from_slice(&client_info);
+        self.phase = Phase::ServerInfo(Box::new(handshake));
+        Ok(())
     }
 
     fn server_info(

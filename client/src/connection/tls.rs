@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use ferry_record::{ClientHandshake, ClientSession, Opened, Proceeded, Progress, RecordError};
 use rustls::client::UnbufferedClientConnection;
-use rustls::pki_types::ServerName;
-use rustls::{AlertDescription, ClientConfig, Error};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{AlertDescription, ClientConfig, Error, ProtocolVersion};
 
 use super::ConnectionError;
 use super::outgoing::Outgoing;
@@ -27,6 +27,21 @@ pub(super) struct Tls {
     needed: usize,
     /// The peer asked for our next key. One answer does for all that it asked, ahead of our next data.
     owes_key_update: bool,
+}
+
+/// What comes out of TLS.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Inner<'a> {
+    /// The handshake is done, and the peer is believed: data may be sent. Comes once, before any data.
+    Established {
+        /// What was agreed on.
+        version: Option<ProtocolVersion>,
+        /// What the peer showed, its own certificate first; in a session that was resumed, what it showed when that began, for
+        /// rustls keeps it beside the ticket.
+        certificates: &'a [CertificateDer<'static>],
+    },
+    /// Data of one record.
+    Data(&'a [u8]),
 }
 
 /// How far it is.
@@ -82,13 +97,13 @@ impl Tls {
         matches!(self.phase, Phase::ClosedByPeer(_))
     }
 
-    /// Opens what the socket gave, in place, and hands the plaintext on, record by record. What TLS itself has to say,
+    /// Opens what the socket gave, in place, and hands on what was inside, record by record. What TLS itself has to say,
     /// a fatal alert included, is added to `out`.
     pub(super) fn receive(
         &mut self,
         mut input: &mut [u8],
         out: &mut Outgoing,
-        plain: &mut impl FnMut(&[u8]) -> Result<(), ConnectionError>,
+        inner: &mut impl FnMut(Inner<'_>) -> Result<(), ConnectionError>,
     ) -> Result<(), ConnectionError> {
         while !self.leftover.is_empty() && !input.is_empty() {
             let missing = self.needed.saturating_sub(self.leftover.len());
@@ -96,12 +111,12 @@ impl Tls {
             self.leftover.extend_from_slice(rest_of_record);
             input = after;
             let mut leftover = mem::take(&mut self.leftover);
-            let opened = self.process(&mut leftover, out, plain)?;
+            let opened = self.process(&mut leftover, out, inner)?;
             leftover.drain(..opened);
             self.leftover = leftover;
         }
         if !input.is_empty() {
-            let opened = self.process(input, out, plain)?;
+            let opened = self.process(input, out, inner)?;
             self.leftover.extend_from_slice(input.get(opened..).unwrap_or_default());
         }
         if self.leftover.is_empty() {
@@ -144,9 +159,9 @@ impl Tls {
         &mut self,
         received: &mut [u8],
         out: &mut Outgoing,
-        plain: &mut impl FnMut(&[u8]) -> Result<(), ConnectionError>,
+        inner: &mut impl FnMut(Inner<'_>) -> Result<(), ConnectionError>,
     ) -> Result<usize, ConnectionError> {
-        let mut done = self.shake_hands(received, out)?;
+        let mut done = self.shake_hands(received, out, inner)?;
         loop {
             let session = match &mut self.phase {
                 Phase::Handshake(_) => return Ok(done),
@@ -162,7 +177,7 @@ impl Tls {
                 }
                 Ok(Opened::Data { plain: range, consumed }) => {
                     done += consumed;
-                    plain(rest.get(range).unwrap_or_default())?;
+                    inner(Inner::Data(rest.get(range).unwrap_or_default()))?;
                 }
                 Ok(Opened::Control { consumed, update_ours }) => {
                     done += consumed;
@@ -185,7 +200,12 @@ impl Tls {
     }
 
     /// Goes on with the handshake, if it is not over; answers how many bytes of `received` are done with.
-    fn shake_hands(&mut self, received: &mut [u8], out: &mut Outgoing) -> Result<usize, ConnectionError> {
+    fn shake_hands(
+        &mut self,
+        received: &mut [u8],
+        out: &mut Outgoing,
+        inner: &mut impl FnMut(Inner<'_>) -> Result<(), ConnectionError>,
+    ) -> Result<usize, ConnectionError> {
         let Phase::Handshake(handshake) = &mut self.phase else { return Ok(0) };
         let Proceeded { consumed, progress } = match handshake.proceed(received, out.end()) {
             Ok(proceeded) => proceeded,
@@ -198,6 +218,9 @@ impl Tls {
             Progress::Waiting { needed } => self.needed = needed,
             Progress::Done => {
                 if let Phase::Handshake(handshake) = mem::replace(&mut self.phase, Phase::Failed) {
+                    let agreed = handshake.connection();
+                    let certificates = agreed.peer_certificates().unwrap_or_default();
+                    inner(Inner::Established { version: agreed.protocol_version(), certificates })?;
                     self.phase = Phase::Established(handshake.into_session()?);
                 }
             }

@@ -1,5 +1,7 @@
 //! From HTTP to DERP, on the bare stream or in WebSocket messages.
 
+use std::sync::Arc;
+
 use data_encoding::BASE64;
 use ferry_protocol::upgrade::{ResponseHead, head_ends};
 use ferry_protocol::upgrade_request;
@@ -11,26 +13,40 @@ use super::{ConnectionError, Settings};
 pub(super) const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// The one WebSocket subprotocol that carries DERP.
 const SUBPROTOCOL: &str = "derp";
+/// What every HTTP answer begins with, and no frame that a relay may send first.
+const HTTP_FIRST_BYTE: u8 = b'H';
 
-/// An upgrade that was asked for.
+/// An upgrade that was asked for, or will be.
 #[derive(Debug)]
 pub(super) struct Upgrade {
-    /// What Sec-WebSocket-Accept must say; None for the bare stream.
-    accept: Option<String>,
+    settings: Arc<Settings>,
+    /// What Sec-WebSocket-Key says, where the URL asks for messages.
+    websocket_key: [u8; 16],
+    /// No answer was asked for, so that DERP may begin at once; but one may come from who does not know that.
+    fast: bool,
     /// What came of the answer; at most [`HEAD_BYTES_MAX`] and one read.
     head: Vec<u8>,
 }
 
 impl Upgrade {
-    /// Asks for what the URL says; answers the request too.
-    pub(super) fn start(settings: &Settings, websocket_key: [u8; 16]) -> (Self, Vec<u8>) {
-        let host = settings.url.authority();
-        if !settings.url.websocket {
-            let request = upgrade_request(&host, false, settings.ideal_node.as_deref());
-            return (Self { accept: None, head: Vec::new() }, request.into_bytes());
+    pub(super) fn new(settings: &Arc<Settings>, websocket_key: [u8; 16]) -> Self {
+        Self { settings: Arc::clone(settings), websocket_key, fast: false, head: Vec::new() }
+    }
+
+    /// Whether the answer need not be waited for, if the relay's key is known.
+    pub(super) fn may_be_fast(&self) -> bool {
+        self.settings.fast_start && !self.settings.url.websocket
+    }
+
+    /// The request for what the URL says.
+    pub(super) fn ask(&self) -> String {
+        let Settings { url, ideal_node, .. } = &*self.settings;
+        let host = url.authority();
+        if !url.websocket {
+            return upgrade_request(&host, self.fast, ideal_node.as_deref());
         }
-        let key = BASE64.encode(&websocket_key);
-        let request = format!(
+        let key = self.websocket_key();
+        format!(
             "GET /derp HTTP/1.1\r\n\
              Host: {host}\r\n\
              Connection: Upgrade\r\n\
@@ -38,14 +54,25 @@ impl Upgrade {
              Sec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: {key}\r\n\
              Sec-WebSocket-Protocol: {SUBPROTOCOL}\r\n\r\n"
-        );
-        let accept = Some(derive_accept_key(key.as_bytes()));
-        (Self { accept, head: Vec::new() }, request.into_bytes())
+        )
+    }
+
+    /// The request for DERP that wants no answer; not for WebSocket.
+    pub(super) fn ask_fast(&mut self) -> String {
+        self.fast = true;
+        self.ask()
     }
 
     /// Reads on in the answer; answers how many bytes of `input` belong to it, once it has ended and says yes.
     pub(super) fn receive(&mut self, input: &[u8]) -> Result<Option<usize>, ConnectionError> {
         let before = self.head.len();
+        if self.fast && before == 0 {
+            match input.first() {
+                None => return Ok(None),
+                Some(&HTTP_FIRST_BYTE) => {}
+                Some(_) => return Ok(Some(0)),
+            }
+        }
         let room = HEAD_BYTES_MAX - before;
         self.head.extend_from_slice(input.get(..room).unwrap_or(input));
         let looks_ended = head_ends(&self.head, before);
@@ -60,10 +87,14 @@ impl Upgrade {
         if head.status != 101 {
             return Err(ConnectionError::Status { status: head.status });
         }
-        if let Some(want) = &self.accept {
-            check_websocket(&head, want)?;
+        if self.settings.url.websocket {
+            check_websocket(&head, &derive_accept_key(self.websocket_key().as_bytes()))?;
         }
         Ok(Some(head.len - before))
+    }
+
+    fn websocket_key(&self) -> String {
+        BASE64.encode(&self.websocket_key)
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 use ferry_protocol::{ClientInfo, NodePrivateKey};
 
 use super::race::{Next, Race};
-use super::stream::{Stream, step_of, was_upgrade_eaten};
+use super::stream::{Stream, is_another_relay, step_of, was_upgrade_eaten};
 use super::{
     DIAL_TIME_MAX, DialError, Endpoint, Failure, Failures, Proxy, ProxyRules, Reached, Step, Ticket,
 };
@@ -26,6 +26,8 @@ pub struct Settings {
     pub proxies: ProxyRules,
     /// IPv6 is thought to work: it gets a head start.
     pub prefer_ipv6: bool,
+    /// A relay that offers it is not waited for: see [`Settings::fast_start`](crate::Settings::fast_start).
+    pub fast_start: bool,
 }
 
 /// What to do for a [`Dial`].
@@ -66,7 +68,7 @@ pub struct Dial {
     // Tickets are this dial's number and theirs.
     number: u64,
     tickets: u32,
-    /// What is tried next: at most two ways for each node.
+    /// What is tried next: at most two ways for each node, one of them twice.
     waiting: VecDeque<Way>,
     current: Option<Try>,
     /// To be stopped.
@@ -82,6 +84,8 @@ struct Way {
     websocket: bool,
     /// The other way may be tried if the upgrade is eaten.
     has_other: bool,
+    /// The relay's certificate may be taken at its word.
+    fast_start: bool,
 }
 
 /// What is under way with one node.
@@ -118,6 +122,7 @@ impl Dial {
             endpoint: index,
             websocket: endpoint.url.websocket || by_websocket(endpoint),
             has_other: !endpoint.url.websocket,
+            fast_start: settings.fast_start,
         };
         Self {
             settings: Arc::clone(settings),
@@ -339,7 +344,8 @@ impl Dial {
             let mut url = endpoint.url.clone();
             url.websocket = way.websocket;
             let (info, ideal_node) = (self.settings.info.clone(), endpoint.ideal_node.clone());
-            let settings = Arc::new(crate::Settings { url, tls, info, ideal_node });
+            let fast_start = way.fast_start;
+            let settings = Arc::new(crate::Settings { url, tls, info, ideal_node, fast_start });
             let proxy = proxy_of(&self.settings, endpoint);
             Stream::start(ticket, address, proxy, &settings, &self.settings.key, random)
         });
@@ -358,13 +364,15 @@ impl Dial {
         }
     }
 
-    /// Gives up the way that is being tried, but if its upgrade was eaten tries the other.
+    /// Gives up the way that is being tried, but if its upgrade was eaten tries the other, and if it is another relay than its
+    /// certificate said, tries again without believing that.
     fn give_up(&mut self, address: Option<SocketAddr>, step: Step, error: DialError) {
-        if let Some(Try { way, .. }) = &self.current
-            && way.has_other
-            && was_upgrade_eaten(step, &error)
-        {
-            self.waiting.push_front(Way { websocket: !way.websocket, has_other: false, ..*way });
+        if let Some(Try { way, .. }) = &self.current {
+            if way.has_other && was_upgrade_eaten(step, &error) {
+                self.waiting.push_front(Way { websocket: !way.websocket, has_other: false, ..*way });
+            } else if way.fast_start && is_another_relay(&error) {
+                self.waiting.push_front(Way { fast_start: false, ..*way });
+            }
         }
         self.fail(address, step, error);
     }

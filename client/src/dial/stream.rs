@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ferry_protocol::NodePrivateKey;
+use ferry_protocol::{HandshakeError, NodePrivateKey};
 
 use super::tunnel::Tunnel;
 use super::{DialError, Proxy, Step, Ticket};
@@ -129,4 +129,10 @@ pub(super) fn was_upgrade_eaten(step: Step, error: &DialError) -> bool {
         DialError::TimedOut(_) | DialError::Closed => true,
         DialError::NoAddress { .. } | DialError::Io(_) | DialError::Proxy(_) | DialError::Config(_) => false,
     }
+}
+
+/// Whether the relay has another key than its certificate said: whoever ends TLS there speaks for several relays, or for one
+/// that was started anew.
+pub(super) fn is_another_relay(error: &DialError) -> bool {
+    matches!(error, DialError::Connection(ConnectionError::Handshake(HandshakeError::OtherServerKey { .. })))
 }

@@ -23,6 +23,7 @@ pub struct Builder {
     info: ClientInfo,
     proxies: ProxyRules,
     prefer_ipv6: bool,
+    fast_start: bool,
     map: Option<DerpMap>,
     relays: Vec<(RegionId, RelayUrl, Identity)>,
 }
@@ -41,6 +42,7 @@ impl Builder {
             info: ClientInfo::current(),
             proxies: ProxyRules::none(),
             prefer_ipv6: false,
+            fast_start: true,
             map: None,
             relays: Vec::new(),
         }
@@ -88,6 +90,14 @@ impl Builder {
         self
     }
 
+    /// Start fast with relays that tell their key in a certificate, as derper does: one round trip less until packets flow.
+    /// That is what Tailscale's client does, and what is done if nothing is said; `false` waits for each answer.
+    #[must_use]
+    pub fn fast_start(mut self, fast_start: bool) -> Self {
+        self.fast_start = fast_start;
+        self
+    }
+
     /// What the client says of itself.
     #[must_use]
     pub fn info(mut self, info: ClientInfo) -> Self {
@@ -117,6 +127,7 @@ impl Builder {
             info: self.info,
             proxies: self.proxies,
             prefer_ipv6: self.prefer_ipv6,
+            fast_start: self.fast_start,
         });
         Relays::start(settings, self.roots, self.regions, self.home, self.watch)
     }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "what surprises a test ends it")]
 
+mod fast_start;
 mod refusals;
 mod splits;
 mod support;
@@ -191,9 +192,9 @@ fn the_relays_goodbye_is_told_once_after_what_came_before_it() {
 
 #[test]
 fn a_url_that_asks_for_tls_needs_a_configuration_for_it() {
-    let Settings { info, ideal_node, .. } = Arc::into_inner(Wire::plain().settings).unwrap();
+    let Settings { info, ideal_node, fast_start, .. } = Arc::into_inner(Wire::plain().settings).unwrap();
     let url = "wss://relay.example.net".parse().unwrap();
-    let settings = Arc::new(Settings { url, tls: None, info, ideal_node });
+    let settings = Arc::new(Settings { url, tls: None, info, ideal_node, fast_start });
     let refused = Connection::new(&settings, &Arc::new(client_key()), [0; 40]).unwrap_err();
     assert_eq!(
         refused.to_string(),

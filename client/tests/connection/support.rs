@@ -5,11 +5,13 @@
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
+use ::aws_lc_rs::digest::{SHA256, digest};
 use ferry_client::{Connection, ConnectionError, Event, RelayUrl, Settings, Trust, client_config};
 use ferry_protocol::{
     ClientFrame, ClientFrameDecoder, ClientInfo, NodePrivateKey, NodePublicKey, RequestHead, ServerFrame,
-    ServerHandshake, ServerInfo, Step, encode_pong, switching_protocols,
+    ServerHandshake, ServerInfo, Step, UpgradeKind, encode_pong, switching_protocols,
 };
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ED25519, SerialNumber};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{RootCertStore, ServerConfig, ServerConnection, SupportedProtocolVersion};
@@ -26,15 +28,28 @@ pub(crate) const SERVER_INFO: ServerInfo =
 const MESSAGE_BYTES_MAX: usize = 32_768;
 
 /// A certificate with its key.
+#[derive(Clone)]
 pub(crate) struct Identity {
     pub(crate) certificate: CertificateDer<'static>,
+    /// What is shown behind it.
+    others: Vec<CertificateDer<'static>>,
     key: Vec<u8>,
 }
 
 impl Identity {
     pub(crate) fn new(name: &str) -> Self {
         let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-        Self { certificate: made.cert.der().clone(), key: made.signing_key.serialize_der() }
+        Self::with(made.cert.der().clone(), &made.signing_key)
+    }
+
+    pub(crate) fn with(certificate: CertificateDer<'static>, key: &KeyPair) -> Self {
+        Self { certificate, others: Vec::new(), key: key.serialize_der() }
+    }
+
+    /// The same, with this certificate behind what it shows already.
+    pub(crate) fn and(mut self, other: CertificateDer<'static>) -> Self {
+        self.others.push(other);
+        self
     }
 
     pub(crate) fn roots(&self) -> Trust {
@@ -43,13 +58,17 @@ impl Identity {
         Trust::Roots(Arc::new(roots))
     }
 
+    pub(crate) fn sha256(&self) -> [u8; 32] {
+        digest(&SHA256, &self.certificate).as_ref().try_into().unwrap()
+    }
+
     pub(crate) fn server(&self, version: &'static SupportedProtocolVersion) -> Arc<ServerConfig> {
         let key = PrivateKeyDer::Pkcs8(self.key.clone().into());
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(&[version])
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![self.certificate.clone()], key)
+            .with_single_cert([std::slice::from_ref(&self.certificate), &*self.others].concat(), key)
             .unwrap();
         Arc::new(config)
     }
@@ -102,14 +121,21 @@ impl Wire {
     }
 
     /// The same, but the URL's host is this.
-    pub(crate) fn with_host(mut self, host: &str) -> Self {
-        let url = RelayUrl { host: host.to_owned(), ..self.settings.url.clone() };
-        self.settings = Arc::new(Settings {
-            url,
-            tls: self.settings.tls.clone(),
-            info: self.settings.info.clone(),
-            ideal_node: None,
-        });
+    pub(crate) fn with_host(self, host: &str) -> Self {
+        self.changed(|settings| settings.url.host = host.to_owned())
+    }
+
+    /// The same, by a client that wants no fast start.
+    pub(crate) fn ordinary(self) -> Self {
+        self.changed(|settings| settings.fast_start = false)
+    }
+
+    fn changed(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        let Settings { url, tls, info, fast_start, .. } = &*self.settings;
+        let (url, tls, info) = (url.clone(), tls.clone(), info.clone());
+        let mut settings = Settings { url, tls, info, ideal_node: None, fast_start: *fast_start };
+        change(&mut settings);
+        self.settings = Arc::new(settings);
         self
     }
 
@@ -120,7 +146,7 @@ impl Wire {
     ) -> Self {
         let url: RelayUrl = format!("{scheme}://{HOST}:8443").parse().unwrap();
         let info = ClientInfo { app_name: "test".into(), ..ClientInfo::current() };
-        Self { settings: Arc::new(Settings { url, tls, info, ideal_node: None }), server }
+        Self { settings: Arc::new(Settings { url, tls, info, ideal_node: None, fast_start: true }), server }
     }
 
     pub(crate) fn client(&self) -> Connection {
@@ -145,6 +171,9 @@ impl Wire {
             right_behind: Vec::new(),
             received: Vec::new(),
             answers_pings: false,
+            answer: None,
+            greets: true,
+            refused: false,
             closed: false,
         }
     }
@@ -156,6 +185,16 @@ impl Wire {
         assert_eq!(events, [Seen::established()]);
         (client, peer)
     }
+}
+
+/// The certificate in which a relay with this name and version tells its key.
+pub(crate) fn mark(name: &str, version: u8) -> CertificateDer<'static> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.serial_number = Some(SerialNumber::from(vec![version]));
+    let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
+    params.self_signed(&key).unwrap().der().clone()
 }
 
 pub(crate) fn client_key() -> NodePrivateKey {
@@ -253,6 +292,12 @@ pub(crate) struct Peer {
     pub(crate) received: Vec<String>,
     /// Pings are answered, as by a real relay.
     pub(crate) answers_pings: bool,
+    /// What is answered to the request, even if no answer is wanted; if nothing is given, a good relay's.
+    pub(crate) answer: Option<Vec<u8>>,
+    /// ServerKey is sent, as by every real relay.
+    pub(crate) greets: bool,
+    /// The ClientInfo was for another relay, on which this one hung up.
+    pub(crate) refused: bool,
     /// The client closed TLS or the WebSocket.
     pub(crate) closed: bool,
 }
@@ -350,7 +395,13 @@ impl Peer {
 
     fn answer(&mut self, head: RequestHead) {
         match head.header("Sec-WebSocket-Key") {
-            None => self.seal(switching_protocols(&relay_key().public()).as_bytes()),
+            None => {
+                let wants_none = head.upgrade() == Some(UpgradeKind::Derp { fast_start: true });
+                let good =
+                    || if wants_none { String::new() } else { switching_protocols(&relay_key().public()) };
+                let answer = self.answer.take().unwrap_or_else(|| good().into_bytes());
+                self.seal(&answer);
+            }
             Some(key) => {
                 let accept = derive_accept_key(key);
                 self.seal(
@@ -366,14 +417,18 @@ impl Peer {
             }
         }
         self.request = Some(head);
-        let greeting = self.handshake.as_ref().unwrap().output();
-        self.send(&greeting);
+        if self.greets {
+            let greeting = self.handshake.as_ref().unwrap().output();
+            self.send(&greeting);
+        }
     }
 
     fn derp(&mut self, bytes: &[u8]) {
         self.stream.extend_from_slice(bytes);
         if let Some(handshake) = &mut self.handshake {
-            let Some((consumed, client)) = handshake.read(&self.stream).unwrap() else { return };
+            let read = handshake.read(&self.stream);
+            self.refused |= read.is_err();
+            let Ok(Some((consumed, client))) = read else { return };
             assert_eq!(client.key, client_key().public());
             self.stream.drain(..consumed);
             self.handshake = None;

@@ -77,6 +77,7 @@ impl World {
             info: ClientInfo::current(),
             proxies: ProxyRules::none(),
             prefer_ipv6: false,
+            fast_start: true,
         });
         let entropy = Box::new(move |bytes: &mut [u8]| chance.fill(bytes));
         let began = Instant::now();

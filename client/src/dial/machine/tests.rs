@@ -167,7 +167,7 @@ fn an_abandoned_dial_leaves_nothing_behind() {
 
 fn settings(proxies: ProxyRules) -> Arc<Settings> {
     let key = Arc::new(NodePrivateKey::from_random([1; 32]));
-    Arc::new(Settings { key, info: ClientInfo::current(), proxies, prefer_ipv6: false })
+    Arc::new(Settings { key, info: ClientInfo::current(), proxies, prefer_ipv6: false, fast_start: true })
 }
 
 fn dial(now: Instant, urls: &[&str], proxies: ProxyRules) -> Dial {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::HEXLOWER;
 use ferry_client::derp_map::Identity;
-use ferry_protocol::meta_cert;
+use ferry_client::{FastStart, is_relay_mark};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
@@ -67,7 +67,7 @@ impl Check<'_> {
     /// Looks at a chain, the relay's own certificate first.
     pub(super) fn judge(&self, chain: &[CertificateDer<'_>]) -> Judgement {
         // derper's own mark, which says which relay it is and certifies nothing.
-        let (marks, chain): (Vec<_>, Vec<_>) = chain.iter().partition(|der| is_mark(der));
+        let (marks, chain): (Vec<_>, Vec<_>) = chain.iter().partition(|der| is_relay_mark(der));
         let Some((leaf, rest)) = chain.split_first() else {
             return invalid("the relay shows no certificate", "no certificate came");
         };
@@ -253,6 +253,19 @@ fn malformed_pin() -> Finding {
     )
 }
 
+/// What there is to say of a fast start, where the relay's mark came.
+pub(super) fn fast_start(offer: FastStart) -> Option<String> {
+    match offer {
+        FastStart::Offered(_) => Some("fast start: offered".to_owned()),
+        FastStart::OldTls => Some("fast start: not offered, it takes TLS 1.3".to_owned()),
+        FastStart::Malformed => Some("fast start: not offered, the relay's mark cannot be read".to_owned()),
+        FastStart::OtherVersion(version) => {
+            Some(format!("fast start: not offered, the relay's mark is for version {version} of DERP"))
+        }
+        FastStart::NoMark => None,
+    }
+}
+
 fn evidence(facts: &X509Certificate<'_>, leaf: &CertificateDer<'_>, marked: bool) -> Vec<String> {
     vec![
         format!("for {}, issued by {}", names(facts), facts.issuer()),
@@ -269,13 +282,6 @@ fn evidence(facts: &X509Certificate<'_>, leaf: &CertificateDer<'_>, marked: bool
 /// What a `CertName` pins.
 fn pin_of(leaf: &CertificateDer<'_>) -> String {
     HEXLOWER.encode(digest(&SHA256, leaf).as_ref())
-}
-
-/// Whether a certificate is the one in which a relay tells its key.
-fn is_mark(der: &CertificateDer<'_>) -> bool {
-    let Ok((_, facts)) = X509Certificate::from_der(der) else { return false };
-    let mut names = facts.subject().iter_common_name().filter_map(|name| name.as_str().ok());
-    names.any(|name| meta_cert::key_in_common_name(name).is_some())
 }
 
 fn names(facts: &X509Certificate<'_>) -> String {
@@ -412,6 +418,18 @@ mod tests {
         assert_eq!(codes(&Identity::Pinned([7; 32]), &[], day(3), &chain), ["pin-mismatch"]);
         assert_eq!(codes(&Identity::Malformed, &[], day(3), &chain), ["pin-malformed"]);
         assert_eq!(codes(&Identity::Unchecked, &[], day(13), &chain), [""; 0]);
+    }
+
+    #[test]
+    fn why_there_is_no_fast_start_is_told_where_the_mark_does_not_say_it() {
+        let of = |offer| fast_start(offer).unwrap_or_default();
+        assert_eq!(
+            of(FastStart::Offered(ferry_protocol::NodePublicKey::from_bytes([1; 32]))),
+            "fast start: offered"
+        );
+        assert_eq!(of(FastStart::OldTls), "fast start: not offered, it takes TLS 1.3");
+        assert!(of(FastStart::OtherVersion(3)).ends_with("version 3 of DERP"));
+        assert_eq!(of(FastStart::NoMark), "");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use ferry_client::{Trust, client_config};
+use ferry_client::{FastStart, Trust, client_config};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConnection, Error, StreamOwned};
 
@@ -18,6 +18,8 @@ pub(super) struct Seen {
     pub(super) chain: Vec<CertificateDer<'static>>,
     /// Version and cipher.
     pub(super) spoken: String,
+    /// Whether clients may start fast.
+    pub(super) fast_start: FastStart,
     /// To ask something over it.
     pub(super) stream: StreamOwned<ClientConnection, TcpStream>,
 }
@@ -39,8 +41,8 @@ pub(super) fn inspect(
             return Ok(Err(failed(&error, address, host, patience)));
         }
     }
-    let chain = connection.peer_certificates().unwrap_or_default().iter().map(|der| der.clone().into_owned());
-    let chain = chain.collect();
+    let chain = connection.peer_certificates().unwrap_or_default().to_vec();
+    let fast_start = FastStart::of(connection.protocol_version(), &chain);
     let spoken = format!(
         "{:?} {:?}",
         connection.protocol_version().unwrap_or(rustls::ProtocolVersion::Unknown(0)),
@@ -49,7 +51,7 @@ pub(super) fn inspect(
             .map(|suite| suite.suite())
             .unwrap_or(rustls::CipherSuite::Unknown(0)),
     );
-    Ok(Ok(Seen { chain, spoken, stream: StreamOwned::new(connection, stream) }))
+    Ok(Ok(Seen { chain, spoken, fast_start, stream: StreamOwned::new(connection, stream) }))
 }
 
 /// A stream that waits no longer than that for anything.

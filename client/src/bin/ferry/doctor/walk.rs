@@ -9,7 +9,7 @@ use ferry_client::{ConnectionError, Settings, Stage, Trust, client_config};
 use ferry_protocol::{ClientInfo, MeshKey, upgrade_request};
 use rustls::RootCertStore;
 
-use super::certificate::{Check, Judgement};
+use super::certificate::{self, Check, Judgement};
 use super::finding::{Code, Finding};
 use super::http;
 use super::link::{Link, LinkError, Why};
@@ -134,7 +134,7 @@ impl Walk {
             notes.add(clock(start, http::ask(&mut stream, &request)));
             return Ok(true);
         }
-        let Seen { chain, spoken, mut stream } =
+        let Seen { chain, spoken, fast_start, mut stream } =
             match tls::inspect(stream, address, &relay.url.host, self.patience)? {
                 Ok(seen) => seen,
                 Err(finding) => {
@@ -151,6 +151,7 @@ impl Walk {
         };
         let Judgement { mut evidence, findings } = check.judge(&chain);
         evidence.insert(0, spoken);
+        evidence.extend(certificate::fast_start(fast_start));
         notes.add(Step::new(Name::Tls, start.elapsed(), evidence, findings));
         let start = Instant::now();
         notes.add(clock(start, http::ask(&mut stream, &request)));
@@ -211,7 +212,14 @@ impl Walk {
             app_name: "ferry-doctor".to_owned(),
             ..ClientInfo::current()
         };
-        Ok(Arc::new(Settings { url, tls: tls.context("TLS cannot be set up")?, info, ideal_node: None }))
+        Ok(Arc::new(Settings {
+            url,
+            tls: tls.context("TLS cannot be set up")?,
+            info,
+            ideal_node: None,
+            // Each step is looked at by itself.
+            fast_start: false,
+        }))
     }
 
     fn why_no_derp(
