@@ -1,9 +1,11 @@
 //! What a client reads in the certificates that a relay shows, beside what the chain is worth.
 
+use std::time::Duration;
+
 use ferry_protocol::frame::PROTOCOL_VERSION;
 use ferry_protocol::{NodePublicKey, meta_cert};
-use rustls::ProtocolVersion;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::{CertificateError, ProtocolVersion};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
 
@@ -72,22 +74,44 @@ fn version_of(serial: &[u8]) -> Option<u8> {
     leading.iter().all(|byte| *byte == 0).then_some(*version)
 }
 
+/// Whether a certificate is valid on this day, whoever signed it.
+pub(crate) fn check_dates(der: &CertificateDer<'_>, now: UnixTime) -> Result<(), CertificateError> {
+    let (_, certificate) = X509Certificate::from_der(der).map_err(|_| CertificateError::BadEncoding)?;
+    let validity = certificate.validity();
+    let (not_before, not_after) =
+        (unix(validity.not_before.timestamp()), unix(validity.not_after.timestamp()));
+    if now > not_after {
+        return Err(CertificateError::ExpiredContext { time: now, not_after });
+    }
+    if now < not_before {
+        return Err(CertificateError::NotValidYetContext { time: now, not_before });
+    }
+    Ok(())
+}
+
+/// A date; what is before 1970 is 1970.
+fn unix(seconds: i64) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or_default()))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SerialNumber};
+    use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SerialNumber, date_time_ymd};
 
     use super::*;
 
     const KEY: NodePublicKey = NodePublicKey::from_bytes([0xab; 32]);
     const TLS13: Option<ProtocolVersion> = Some(ProtocolVersion::TLSv1_3);
 
-    /// A certificate with this common name and this serial number.
+    /// A certificate with this common name and this serial number, valid in 2024.
     fn certificate(name: &str, serial: &[u8]) -> CertificateDer<'static> {
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, name);
         params.serial_number = Some(SerialNumber::from(serial.to_vec()));
+        params.not_before = date_time_ymd(2024, 1, 1);
+        params.not_after = date_time_ymd(2025, 1, 1);
         params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone()
     }
 
@@ -161,6 +185,28 @@ mod tests {
         assert!(!is_relay_mark(&certificate("DERPKEY", &[2])));
     }
 
+    #[test]
+    fn dates_are_checked_to_the_second() {
+        let der = certificate("relay.example.net", &[1]);
+        // 2024-01-01 and 2025-01-01, both in UTC.
+        let (from, to) = (unix(1_704_067_200), unix(1_735_689_600));
+        let second = |time: UnixTime, by: i64| unix(time.as_secs() as i64 + by);
+        assert_eq!(check_dates(&der, from), Ok(()));
+        assert_eq!(check_dates(&der, to), Ok(()));
+        let early = second(from, -1);
+        assert_eq!(
+            check_dates(&der, early),
+            Err(CertificateError::NotValidYetContext { time: early, not_before: from })
+        );
+        let late = second(to, 1);
+        assert_eq!(
+            check_dates(&der, late),
+            Err(CertificateError::ExpiredContext { time: late, not_after: to })
+        );
+        assert_eq!(check_dates(&[1, 2, 3][..].into(), from), Err(CertificateError::BadEncoding));
+        assert_eq!(unix(-1), unix(0));
+    }
+
     proptest! {
         #[test]
         fn a_certificate_that_was_spoilt_offers_the_right_key_or_none(
@@ -174,6 +220,7 @@ mod tests {
             }
             der.truncate(cut);
             let der = CertificateDer::from(der);
+            let _ = check_dates(&der, unix(0));
             let offers = matches!(FastStart::of(TLS13, std::slice::from_ref(&der)), FastStart::Offered(_));
             prop_assert!(!offers || is_relay_mark(&der));
         }

@@ -25,5 +25,5 @@ pub use certificate::{FastStart, is_relay_mark};
 pub use connection::{Connection, ConnectionError, Event, Settings, Stage};
 #[cfg(feature = "net")]
 pub use tls::system_roots;
-pub use tls::{TlsError, Trust, client_config, node_config};
+pub use tls::{PinnedNotAlone, TlsError, Trust, client_config, node_config};
 pub use url::{RelayUrl, UrlError};

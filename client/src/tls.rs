@@ -1,23 +1,30 @@
 //! Whom a client believes.
 
+mod pinned;
+
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, VerifierBuilderError, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs as provider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use crate::derp_map::Identity;
+
+pub use pinned::PinnedNotAlone;
 
 /// How a relay proves that it is the one.
 #[derive(Debug, Clone)]
 pub enum Trust {
     /// A chain to one of these certificates, for the host's name or address.
     Roots(Arc<RootCertStore>),
-    /// The one certificate with this SHA-256, as `sha256-raw:` in a DERP map's `CertName` pins it.
+    /// The one certificate with this SHA-256, as `sha256-raw:` in a DERP map's `CertName` pins it, for the host's name and while it is
+    /// valid. An address is no name.
     Pinned([u8; 32]),
+    /// Whoever holds the key of the certificate with this SHA-256, whatever its name, date and company: the server that was there
+    /// before. For measurements only.
+    SameAs([u8; 32]),
     /// Whoever holds the certificate's key: for measurements only.
     Unverified,
 }
@@ -32,7 +39,8 @@ pub fn client_config(trust: &Trust, resumption: bool) -> Result<Arc<ClientConfig
         Trust::Roots(roots) => {
             chain_verifier(roots, &crypto).map_err(|error| Error::General(error.to_string()))?
         }
-        Trust::Pinned(sha256) => Believes::new(Whom::HolderOf(*sha256), &crypto),
+        Trust::Pinned(sha256) => Believes::new(Whom::Pinned(*sha256), &crypto),
+        Trust::SameAs(sha256) => Believes::new(Whom::HolderOf(*sha256), &crypto),
         Trust::Unverified => Believes::new(Whom::Anybody, &crypto),
     };
     config_with(crypto, verifier, resumption)
@@ -66,8 +74,9 @@ pub enum TlsError {
 /// A TLS configuration for connections to one node of a DERP map: as [`client_config`], and `identity` says what its
 /// certificate is checked for.
 ///
-/// A [pinned](Identity::Pinned) certificate needs no root and no date: who pins it has said which one is meant. For a
-/// [name of its own](Identity::CertName) the host name is still what is asked for (SNI).
+/// A [pinned](Identity::Pinned) certificate needs no root. Like Tailscale's client, this one wants it to be for the host's name none the
+/// less, unless the host is an address, and to be valid today; and no other may come with it but the relay's mark
+/// ([`PinnedNotAlone`]). For a [name of its own](Identity::CertName) the host name is still what is asked for (SNI).
 ///
 /// ```
 /// use std::sync::Arc;
@@ -92,7 +101,7 @@ pub fn node_config(
                 ServerName::try_from(name.clone()).map_err(|_| TlsError::CertName { name: name.clone() })?;
             Believes::new(Whom::Named(server_name, chain_verifier(roots, &crypto)?), &crypto)
         }
-        Identity::Pinned(sha256) => Believes::new(Whom::HolderOf(*sha256), &crypto),
+        Identity::Pinned(sha256) => Believes::new(Whom::Pinned(*sha256), &crypto),
         Identity::Malformed => return Err(TlsError::MalformedPin),
         Identity::Unchecked => Believes::new(Whom::Anybody, &crypto),
     };
@@ -178,6 +187,8 @@ enum Whom {
     Anybody,
     /// Who shows the certificate with this SHA-256.
     HolderOf([u8; 32]),
+    /// The same, and alone, in its time and for the host's name.
+    Pinned([u8; 32]),
     /// Who has a chain to a root for this name, whatever the host is called.
     Named(ServerName<'static>, Arc<WebPkiServerVerifier>),
 }
@@ -200,7 +211,7 @@ impl ServerCertVerifier for Believes {
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
+        server_name: &ServerName<'_>,
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
@@ -208,10 +219,15 @@ impl ServerCertVerifier for Believes {
             Whom::Named(name, chain) => {
                 chain.verify_server_cert(end_entity, intermediates, name, ocsp_response, now)
             }
-            Whom::HolderOf(sha256) if digest(&SHA256, end_entity).as_ref() != sha256 => {
-                Err(CertificateError::ApplicationVerificationFailure.into())
+            Whom::HolderOf(sha256) => {
+                pinned::verify_hash(sha256, end_entity)?;
+                Ok(ServerCertVerified::assertion())
             }
-            Whom::HolderOf(_) | Whom::Anybody => Ok(ServerCertVerified::assertion()),
+            Whom::Pinned(sha256) => {
+                pinned::verify(sha256, end_entity, intermediates, server_name, now)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            Whom::Anybody => Ok(ServerCertVerified::assertion()),
         }
     }
 

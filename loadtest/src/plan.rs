@@ -62,7 +62,7 @@ pub struct Target {
     pub address: SocketAddr,
     /// Source addresses to connect from, in turns; empty leaves it to the system. One address has some 28,000 ports.
     pub sources: Vec<IpAddr>,
-    /// SHA-256 of the only certificate that is believed; None believes any.
+    /// SHA-256 of the only certificate that is believed, whatever else it is; None believes any.
     pub pinned: Option<[u8; 32]>,
     /// TLS session tickets are kept and used.
     pub resumption: bool,

@@ -5,11 +5,13 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -24,6 +26,8 @@ const (
 	SelfSignedAddress Certificate = iota
 	// NamedByAuthority gives the relay a certificate for a DNS name from an authority that the nodes trust.
 	NamedByAuthority
+	// SelfSignedBoth gives the relay a certificate for its IP address and for relayName, made here and pinned like its own.
+	SelfSignedBoth
 )
 
 // relayName is the relay's DNS name in a lab that uses one.
@@ -102,6 +106,49 @@ func issueNamed(certDir string) (caFile string, err error) {
 		}
 	}
 	return caFile, nil
+}
+
+// selfSigned is a certificate for the relay's address and name, and its pin: Tailscale's client and ferry's want a pinned
+// certificate to be for the map's HostName, if that is a name.
+func selfSigned() (tls.Certificate, string, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, "", err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(3),
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(24 * time.Hour),
+		IPAddresses:  []net.IP{net.ParseIP(relayIPv4)},
+		DNSNames:     []string{relayName},
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	pin := fmt.Sprintf("sha256-raw:%x", sha256.Sum256(der))
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pin, err
+}
+
+// writeSelfSigned puts such a certificate where the relay's manual mode looks for its address's.
+func writeSelfSigned(certDir string) error {
+	certificate, _, err := selfSigned()
+	if err != nil {
+		return err
+	}
+	keyDER, err := x509.MarshalECPrivateKey(certificate.PrivateKey.(*ecdsa.PrivateKey))
+	if err != nil {
+		return err
+	}
+	for _, file := range []struct {
+		suffix, kind string
+		der          []byte
+	}{{".crt", "CERTIFICATE", certificate.Certificate[0]}, {".key", "EC PRIVATE KEY", keyDER}} {
+		content := pem.EncodeToMemory(&pem.Block{Type: file.kind, Bytes: file.der})
+		if err := os.WriteFile(filepath.Join(certDir, relayIPv4+file.suffix), content, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // pinOf is the DERP map's CertName for exactly the certificate in a file.

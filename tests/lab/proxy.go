@@ -3,21 +3,14 @@ package lab
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"strings"
-	"time"
 
 	"ferry.invalid/lab/netns"
 )
@@ -172,23 +165,4 @@ func splice(client net.Conn, fromClient io.Reader, relay net.Conn) error {
 	}
 	<-ended
 	return errors.Join(client.Close(), relay.Close())
-}
-
-// selfSigned is a certificate for the relay's address, and its pin.
-func selfSigned() (tls.Certificate, string, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return tls.Certificate{}, "", err
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(3),
-		NotBefore:    time.Now().Add(-time.Hour),
-		NotAfter:     time.Now().Add(24 * time.Hour),
-		IPAddresses:  []net.IP{net.ParseIP(relayIPv4)},
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	pin := fmt.Sprintf("sha256-raw:%x", sha256.Sum256(der))
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pin, err
 }

@@ -64,14 +64,14 @@ func newRelay(binaries Binaries, certificate Certificate, ns *netns.Namespace, d
 	if err := os.MkdirAll(r.path("certs"), 0o700); err != nil {
 		return nil, err
 	}
-	if certificate == NamedByAuthority {
-		caFile, err := issueNamed(r.path("certs"))
-		if err != nil {
-			return nil, err
-		}
-		r.caFile = caFile
+	var err error
+	switch certificate {
+	case NamedByAuthority:
+		r.caFile, err = issueNamed(r.path("certs"))
+	case SelfSignedBoth:
+		err = writeSelfSigned(r.path("certs"))
 	}
-	return r, nil
+	return r, err
 }
 
 // Start starts the relay and returns when it answers. A relay that was stopped keeps its keys.
@@ -90,7 +90,7 @@ func (r *Relay) Start(ctx context.Context) error {
 	r.process = process
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	if r.certificate == SelfSignedAddress {
+	if r.certificate != NamedByAuthority {
 		if err := process.waitFor(ctx, r.readPin); err != nil {
 			return err
 		}
@@ -115,7 +115,7 @@ func (r *Relay) Stop() error {
 // Region is the relay as a DERP map shows it.
 func (r *Relay) Region() *tailcfg.DERPRegion {
 	node := &tailcfg.DERPNode{Name: regionCode, RegionID: regionID, HostName: r.certificate.hostname()}
-	if r.certificate == SelfSignedAddress {
+	if r.certificate != NamedByAuthority {
 		node.IPv4, node.IPv6, node.CertName = relayIPv4, relayIPv6, r.pin
 	}
 	return &tailcfg.DERPRegion{
@@ -233,7 +233,7 @@ func (r *Relay) readPin() error {
 		return err
 	}
 	if r.pin = string(found[len(found)-1][1]); r.pin != written {
-		return fmt.Errorf("relay printed %s but wrote certificate %s", r.pin, written)
+		return fmt.Errorf("relay printed %s but has certificate %s", r.pin, written)
 	}
 	return nil
 }

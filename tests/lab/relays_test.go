@@ -104,7 +104,7 @@ func startFerryLab(t *testing.T) *ferryLab {
 	}
 	lab := &ferryLab{summary: &Summary{}}
 	var err error
-	options := Options{Binaries: binaries, Certificate: SelfSignedAddress, RelayOnly: true, Logf: t.Logf}
+	options := Options{Binaries: binaries, Certificate: SelfSignedBoth, RelayOnly: true, Logf: t.Logf}
 	if lab.Lab, err = Start(t.Context(), options); err != nil {
 		t.Fatal(err)
 	}

@@ -201,7 +201,7 @@ pub enum Identity {
     HostName,
     /// This name, and a chain to a root; the host name is sent as SNI.
     CertName(String),
-    /// Being the one with this SHA-256.
+    /// Being the one with this SHA-256, for the host name unless that is an address, and valid today.
     Pinned(#[serde(serialize_with = "hex")] [u8; 32]),
     /// A pin that nothing matches: no connection is ever made.
     Malformed,

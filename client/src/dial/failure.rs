@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustls::CertificateError;
 
 use super::ProxyError;
-use crate::{ConnectionError, Stage, TlsError};
+use crate::{ConnectionError, PinnedNotAlone, Stage, TlsError};
 
 /// Failures of one dial that are kept; of more, the first.
 const FAILURES_MAX: usize = 32;
@@ -123,6 +123,13 @@ impl Failure {
                 "it is not the one that is pinned: the relay has a new one, or somebody is in the way",
             );
         }
+        if let rustls::Error::InvalidCertificate(CertificateError::Other(why)) = error
+            && why.0.is::<PinnedNotAlone>()
+        {
+            return Some(
+                "a pinned certificate is served without a chain; or pin none, and believe its authority",
+            );
+        }
         matches!(error, rustls::Error::InvalidMessage(_)).then_some("what answers here does not speak TLS")
     }
 }
@@ -175,6 +182,8 @@ impl fmt::Display for Failures {
 
 #[cfg(test)]
 mod tests {
+    use rustls::OtherError;
+
     use super::*;
 
     #[test]
@@ -193,6 +202,8 @@ mod tests {
              (it is not the one that is pinned: the relay has a new one, or somebody is in the way)"
         );
         assert!(failure(CertificateError::UnknownIssuer.into()).hint().is_some());
+        let in_company = OtherError(Arc::new(PinnedNotAlone { others: 1 }));
+        assert!(failure(CertificateError::Other(in_company).into()).hint().is_some());
         assert_eq!(failure(rustls::Error::DecryptError).hint(), None, "the error says all there is");
     }
 

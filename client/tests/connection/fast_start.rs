@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use ferry_client::derp_map::Identity as Identified;
 use ferry_client::dial::{self, Dial, Endpoint, Output, ProxyRules};
-use ferry_client::{ConnectionError, Stage, node_config};
+use ferry_client::{ConnectionError, PinnedNotAlone, Stage, node_config};
 use ferry_protocol::meta_cert::common_name;
 use ferry_protocol::{
     ClientInfo, HandshakeError, NodePrivateKey, UpgradeKind, recv_packet_header, switching_protocols,
@@ -241,6 +241,17 @@ fn a_mark_that_is_an_authority_itself_is_none_that_is_believed() {
     let stranger = Identity::with(issued.der().clone(), &leaf).and(mark.der().clone());
     let trust = Identity::new(HOST).roots();
     assert_eq!(refusal(&Wire::trusting("https", &stranger, &trust, &TLS13)), CertificateError::UnknownIssuer);
+}
+
+#[test]
+fn a_pinned_certificate_comes_alone_or_with_the_mark() {
+    let own = Identity::new(HOST);
+    let with_another = own.clone().and(good_mark()).and(Identity::new("ca.example.net").certificate);
+    let CertificateError::Other(why) = refusal(&Wire::trusting("https", &with_another, &own.pin(), &TLS13))
+    else {
+        panic!("another kind of error")
+    };
+    assert_eq!(why.0.downcast_ref(), Some(&PinnedNotAlone { others: 1 }));
 }
 
 proptest! {

@@ -62,6 +62,10 @@ impl Identity {
         digest(&SHA256, &self.certificate).as_ref().try_into().unwrap()
     }
 
+    pub(crate) fn pin(&self) -> Trust {
+        Trust::Pinned(self.sha256())
+    }
+
     pub(crate) fn server(&self, version: &'static SupportedProtocolVersion) -> Arc<ServerConfig> {
         let key = PrivateKeyDer::Pkcs8(self.key.clone().into());
         let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))

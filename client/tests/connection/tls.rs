@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use ferry_client::{ConnectionError, Stage, Trust, client_config};
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, CertificateError, HandshakeKind, ServerConnection, SupportedProtocolVersion};
@@ -161,15 +160,30 @@ fn tickets_are_used_by_the_next_connection_if_wanted() {
 }
 
 #[test]
-fn only_the_pinned_certificate_is_believed_and_it_for_any_name() {
-    let identity = Identity::new("another.example.net");
-    let mut sha256 = [0; 32];
-    sha256.copy_from_slice(digest(&SHA256, &identity.certificate).as_ref());
+fn only_the_pinned_certificate_is_believed_for_its_name_and_any_address() {
+    let (identity, another) = (Identity::new(HOST), Identity::new("another.example.net"));
     for version in VERSIONS {
-        Wire::trusting("https", &identity, &Trust::Pinned(sha256), version).established();
-        let other = Trust::Pinned([0; 32]);
+        Wire::trusting("https", &identity, &identity.pin(), version).established();
         refused_with(
-            &Wire::trusting("https", &identity, &other, version),
+            &Wire::trusting("https", &identity, &another.pin(), version),
+            &CertificateError::ApplicationVerificationFailure,
+        );
+        let pinned = Wire::trusting("https", &another, &another.pin(), version);
+        let (mut client, mut peer) = (pinned.client(), pinned.peer());
+        let error = run(&mut client, &mut peer).unwrap_err();
+        assert!(error.to_string().contains("not valid for name"), "{error}");
+        pinned.with_host("192.0.2.1").established();
+    }
+}
+
+#[test]
+fn the_holder_of_a_certificate_that_was_seen_before_is_known_by_nothing_else() {
+    let (another, authority) = (Identity::new("another.example.net"), Identity::new("ca.example.net"));
+    let in_company = another.clone().and(authority.certificate);
+    for version in VERSIONS {
+        Wire::trusting("https", &in_company, &Trust::SameAs(another.sha256()), version).established();
+        refused_with(
+            &Wire::trusting("https", &in_company, &Trust::SameAs(Identity::new(HOST).sha256()), version),
             &CertificateError::ApplicationVerificationFailure,
         );
     }

@@ -136,7 +136,7 @@ fn check(plan: &Plan, share: Share) -> Result<(), RunError> {
 
 fn settings(target: &Target) -> Result<Settings, RunError> {
     let url: RelayUrl = target.url.parse()?;
-    let trust = target.pinned.map_or(Trust::Unverified, Trust::Pinned);
+    let trust = target.pinned.map_or(Trust::Unverified, Trust::SameAs);
     let tls = if url.secure { Some(client_config(&trust, target.resumption)?) } else { None };
     // Figures are of the ordinary start, so that they stay comparable.
     Ok(Settings { url, tls, info: ClientInfo::current(), ideal_node: None, fast_start: false })

@@ -1,5 +1,6 @@
 //! What a certificate is worth to a client.
 
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -82,7 +83,7 @@ impl Check<'_> {
         findings.extend(self.dates(&facts));
         findings.extend(self.name(&facts, &entity));
         findings.extend(match self.identity {
-            Identity::Pinned(pin) => wrong_pin(leaf, pin),
+            Identity::Pinned(pin) => wrong_pin(leaf, pin).or_else(|| not_alone(rest.len())),
             Identity::Malformed => Some(malformed_pin()),
             Identity::Unchecked => None,
             Identity::HostName | Identity::CertName(_) => self.chain(&facts, leaf, &entity, &intermediates),
@@ -134,6 +135,8 @@ impl Check<'_> {
     fn name(&self, facts: &X509Certificate<'_>, entity: &ParsedCertificate<'_>) -> Option<Finding> {
         let wanted = match self.identity {
             Identity::CertName(name) => name.as_str(),
+            // Who dials an address and pins asks for no name.
+            Identity::Pinned(_) if self.host.parse::<IpAddr>().is_ok() => return None,
             Identity::HostName | Identity::Pinned(_) => self.host,
             Identity::Malformed | Identity::Unchecked => return None,
         };
@@ -245,6 +248,17 @@ fn wrong_pin(leaf: &CertificateDer<'_>, pin: &[u8; 32]) -> Option<Finding> {
     })
 }
 
+fn not_alone(others: usize) -> Option<Finding> {
+    (others > 0).then(|| {
+        Finding::new(
+            Code::PinNotAlone,
+            "other certificates come with the one that the map pins, which Tailscale's nodes refuse",
+            "serve the pinned certificate without a chain; or pin none, and let nodes check the chain",
+        )
+        .seen(format!("{} came with it", plural(others, "further one")))
+    })
+}
+
 fn malformed_pin() -> Finding {
     Finding::new(
         Code::PinMalformed,
@@ -301,8 +315,8 @@ fn names(facts: &X509Certificate<'_>) -> String {
 }
 
 fn address(bytes: &[u8]) -> Option<String> {
-    let v4 = <[u8; 4]>::try_from(bytes).map(|bytes| std::net::IpAddr::from(bytes).to_string());
-    let v6 = <[u8; 16]>::try_from(bytes).map(|bytes| std::net::IpAddr::from(bytes).to_string());
+    let v4 = <[u8; 4]>::try_from(bytes).map(|bytes| IpAddr::from(bytes).to_string());
+    let v6 = <[u8; 16]>::try_from(bytes).map(|bytes| IpAddr::from(bytes).to_string());
     v4.or(v6).ok()
 }
 
@@ -418,6 +432,20 @@ mod tests {
         assert_eq!(codes(&Identity::Pinned([7; 32]), &[], day(3), &chain), ["pin-mismatch"]);
         assert_eq!(codes(&Identity::Malformed, &[], day(3), &chain), ["pin-malformed"]);
         assert_eq!(codes(&Identity::Unchecked, &[], day(13), &chain), [""; 0]);
+    }
+
+    #[test]
+    fn a_pinned_certificate_is_for_its_host_unless_that_is_an_address_and_comes_alone() {
+        let root = authority("Root");
+        let chain = [issued(&root, &["other.example.net"])];
+        let pin = Identity::Pinned(digest(&SHA256, &chain[0]).as_ref().try_into().unwrap());
+        assert_eq!(codes(&pin, &[], day(3), &chain), ["certificate-wrong-name"]);
+        let check = Check { host: "192.0.2.1", identity: &pin, roots: &RootCertStore::empty(), now: day(3) };
+        assert_eq!(check.judge(&chain).findings, []);
+        let chain = [chain[0].clone(), root.der().clone()];
+        let findings = check.judge(&chain).findings;
+        assert_eq!(findings.iter().map(|finding| finding.code).collect::<Vec<_>>(), [Code::PinNotAlone]);
+        assert_eq!(findings[0].evidence, ["1 further one came with it"]);
     }
 
     #[test]

@@ -79,6 +79,8 @@ pub(crate) enum Code {
     CertificateInvalid,
     /// Not the certificate that is pinned.
     PinMismatch,
+    /// The pinned certificate comes with others.
+    PinNotAlone,
     /// The pin is none.
     PinMalformed,
     /// The clock here and the relay's differ.
@@ -166,6 +168,7 @@ impl Code {
             Self::TlsIntercepted => ("tls-intercepted", Error),
             Self::CertificateInvalid => ("certificate-invalid", Error),
             Self::PinMismatch => ("pin-mismatch", Error),
+            Self::PinNotAlone => ("pin-not-alone", Error),
             Self::PinMalformed => ("pin-malformed", Error),
             Self::ClockOff => ("clock-off", Warning),
             Self::ClockUnknown => ("clock-unknown", Hint),
