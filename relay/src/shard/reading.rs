@@ -114,6 +114,11 @@ impl Shard {
 
     /// Takes in plaintext: the DERP stream, or WebSocket frames around it.
     pub(super) fn opened(&mut self, connection: &mut Connection, plain: &[u8]) -> Result<(), End> {
+        // What comes behind the record that ended it, in the same read, is nothing to us, and nothing that framing which is beyond repair
+        // could take.
+        if connection.closing.is_some() {
+            return Ok(());
+        }
         let Some(mut codec) = connection.websocket.take() else { return self.stream(connection, plain) };
         let mut stream = std::mem::take(&mut self.stream_buffer);
         stream.clear();
