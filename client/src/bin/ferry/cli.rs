@@ -5,6 +5,7 @@ mod explain;
 mod map;
 mod netcheck;
 mod ping;
+mod reach;
 mod relays;
 mod watch;
 
@@ -15,6 +16,7 @@ pub(crate) use explain::Explain;
 pub(crate) use map::{Diff, Lint, MapCommand, Show};
 pub(crate) use netcheck::{Every, Netcheck};
 pub(crate) use ping::Ping;
+pub(crate) use reach::Reach;
 pub(crate) use relays::RelayFlags;
 pub(crate) use watch::Watch;
 

@@ -78,7 +78,7 @@ fn first_word(flags: &cli::Netcheck, map: &DerpMap, nearest: &Nearest) {
 
 /// All that there is to check.
 fn complete(flags: &cli::Netcheck) -> anyhow::Result<Config> {
-    let all = Config { proxies: proxies(flags.proxy.as_deref())?, ..Config::complete() };
+    let all = Config { proxies: proxies(&flags.reach)?, ..Config::complete() };
     Ok(match flags.relays_only {
         true => Config { nat64: false, ..all },
         false => Config { gateway: default_gateway(), ..all },
@@ -154,7 +154,7 @@ fn own_map(flags: &cli::Netcheck, relays: &[RelayUrl]) -> anyhow::Result<DerpMap
 
 /// Whose certificates are believed; a map that pins all of its own needs none.
 fn roots(flags: &cli::Netcheck, map: &DerpMap) -> anyhow::Result<RootCertStore> {
-    let Believed { roots, missing } = Believed::with(&flags.ca)?;
+    let Believed { roots, missing } = Believed::with(&flags.reach.ca)?;
     if let (Some(error), true) = (missing, roots.is_empty()) {
         let regions = roles(map);
         let mut nodes = regions.iter().flat_map(|region| &region.nodes);

@@ -1,12 +1,12 @@
 //! `ferry netcheck`.
 
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
 use ferry_client::RelayUrl;
 
+use super::Reach;
 use crate::source::Source;
 
 /// Below the help.
@@ -31,15 +31,8 @@ pub(crate) struct Netcheck {
     /// What the relays' certificates are checked for in place of the host: a name, or sha256-raw: and a hash, as in a map
     #[arg(long, value_name = "NAME", requires = "relay")]
     pub(crate) cert_name: Option<String>,
-    /// Believe these certificate authorities too (PEM); may be repeated
-    #[arg(long, value_name = "FILE")]
-    pub(crate) ca: Vec<PathBuf>,
-    #[arg(
-        long,
-        value_name = "URL",
-        help = "Reach all relays through this proxy: http://[USER:PASSWORD@]HOST[:PORT] or socks5://… [env: HTTPS_PROXY]"
-    )]
-    pub(crate) proxy: Option<String>,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
     /// The relays' UDP port of STUN
     #[arg(long, value_name = "PORT", requires = "relay")]
     pub(crate) stun_port: Option<u16>,

@@ -1,10 +1,9 @@
 //! Which relays, for the commands that hold connections to them.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use ferry_client::RelayUrl;
 
+use super::Reach;
 use crate::source::Source;
 
 /// Which relays, whom to believe, and through which proxy.
@@ -29,13 +28,6 @@ pub(crate) struct RelayFlags {
     /// Do not check the relay's certificate; for tests
     #[arg(long, conflicts_with = "derp_map")]
     pub(crate) insecure: bool,
-    /// Believe these certificate authorities too (PEM); may be repeated
-    #[arg(long, value_name = "FILE")]
-    pub(crate) ca: Vec<PathBuf>,
-    #[arg(
-        long,
-        value_name = "URL",
-        help = "Reach all relays through this proxy: http://[USER:PASSWORD@]HOST[:PORT] or socks5://… [env: HTTPS_PROXY]"
-    )]
-    pub(crate) proxy: Option<String>,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
 }

@@ -16,7 +16,7 @@ use ferry_protocol::NodePrivateKey;
 use ferry_protocol::derp_map::{DerpMap, Node, RegionId};
 use rustls::RootCertStore;
 
-use crate::cli::RelayFlags;
+use crate::cli::{Reach, RelayFlags};
 use crate::output::complain;
 use crate::roots::Believed;
 use crate::source::Source;
@@ -66,7 +66,7 @@ impl Names {
 pub(crate) fn set_up(flags: &RelayFlags) -> anyhow::Result<Setup> {
     let mut secret = [0; 32];
     aws_lc_rs::rand::fill(&mut secret).context("the system has no randomness")?;
-    let (roots, proxies) = (Arc::new(roots(flags)?), proxies(flags.proxy.as_deref())?);
+    let (roots, proxies) = (Arc::new(roots(flags)?), proxies(&flags.reach)?);
     let builder = Relays::builder(NodePrivateKey::from_random(secret)).roots(Arc::clone(&roots));
     let builder = builder.proxies(proxies.clone());
     let Some(source) = &flags.derp_map else { return of_relay(flags, builder) };
@@ -106,7 +106,7 @@ fn of_relay(flags: &RelayFlags, builder: Builder) -> anyhow::Result<Setup> {
 
 /// Whose certificates are believed; a relay that is pinned needs none.
 fn roots(flags: &RelayFlags) -> anyhow::Result<RootCertStore> {
-    let Believed { roots, missing } = Believed::with(&flags.ca)?;
+    let Believed { roots, missing } = Believed::with(&flags.reach.ca)?;
     if let (Some(error), true) = (missing, roots.is_empty()) {
         complain(error);
     }
@@ -114,8 +114,8 @@ fn roots(flags: &RelayFlags) -> anyhow::Result<RootCertStore> {
 }
 
 /// The proxy that was given, else what the environment says.
-pub(crate) fn proxies(given: Option<&str>) -> anyhow::Result<ProxyRules> {
-    match given {
+pub(crate) fn proxies(reach: &Reach) -> anyhow::Result<ProxyRules> {
+    match &reach.proxy {
         Some(proxy) => Ok(ProxyRules::all(proxy.parse::<Proxy>()?)),
         None => ProxyRules::from_env(|name| env::var(name).ok()).context("the proxy in the environment"),
     }
