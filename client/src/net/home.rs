@@ -25,6 +25,29 @@ pub const CHECK_JITTER: Duration = Duration::from_secs(6);
 /// connection, and has the home move when the [rules](crate::home) say so. Dropped, the home stays where it is.
 ///
 /// It holds a clone of the relays, and so their connections.
+///
+/// ```no_run
+/// use std::sync::Arc;
+/// use ferry_client::net::{HomeEvent, HomeKeeper, Relays};
+/// use ferry_client::netcheck::{Checker, Config};
+/// use ferry_protocol::NodePrivateKey;
+/// use ferry_protocol::derp_map::DerpMap;
+///
+/// # async fn node(key: NodePrivateKey, map: DerpMap) -> std::io::Result<()> {
+/// let roots = Arc::new(ferry_client::system_roots()?);
+/// let (relays, _packets) = Relays::builder(key).roots(Arc::clone(&roots)).map(&map).spawn();
+/// let keeper = HomeKeeper::start(&relays, Checker::new(roots), map, Config::full(None));
+/// let mut events = keeper.events();
+/// while let Some(event) = events.next().await {
+///     match event {
+///         HomeEvent::Moved(why) => println!("{why}"),
+///         HomeEvent::Checked(report) => println!("UDP works: {}", report.udp()),
+///         _ => {}
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct HomeKeeper {
     wishes: watch::Sender<Wishes>,
