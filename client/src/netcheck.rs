@@ -54,6 +54,7 @@ mod port_mapping;
 mod portal;
 mod relays;
 mod report;
+mod rounds;
 mod stun;
 mod target;
 
@@ -80,6 +81,7 @@ pub use relays::{
     HTTPS_TIME_MAX, HttpsFailure, HttpsId, HttpsOutcome, HttpsProbe, HttpsStage, HttpsTimes, HttpsWay,
 };
 pub use report::{Exchange, FamilyReport, Ignored, NodeReport, RegionReport, Report};
+pub use rounds::Rounds;
 
 /// A report is done by then, whatever is still unknown.
 pub const REPORT_TIME_MAX: Duration = Duration::from_millis(2900);

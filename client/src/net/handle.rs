@@ -242,11 +242,19 @@ pub struct Events {
 impl Events {
     /// The next event; None after the [`Relays`] are dropped. If it is not waited for to the end, nothing is lost.
     pub async fn next(&mut self) -> Option<Event> {
-        match self.receiver.recv().await {
-            Ok(event) => Some(event),
-            Err(broadcast::error::RecvError::Lagged(events)) => Some(Event::Missed { events }),
-            Err(broadcast::error::RecvError::Closed) => None,
-        }
+        next_of(&mut self.receiver, |events| Event::Missed { events }).await
+    }
+}
+
+/// The next of what all listeners hear; `missed` says how many a slow one did not.
+pub(super) async fn next_of<T: Clone>(
+    receiver: &mut broadcast::Receiver<T>,
+    missed: impl FnOnce(u64) -> T,
+) -> Option<T> {
+    match receiver.recv().await {
+        Ok(event) => Some(event),
+        Err(broadcast::error::RecvError::Lagged(events)) => Some(missed(events)),
+        Err(broadcast::error::RecvError::Closed) => None,
     }
 }
 

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use ferry_protocol::derp_map::{DerpMap, RegionId};
 use tokio::sync::{broadcast, watch};
 use tokio::task::AbortHandle;
-use tokio::time::sleep_until;
 
+use super::clock::{now, until};
+use super::handle::next_of;
 use super::{EVENTS_MAX, Events, Relays};
 use crate::home::{Explanation, HomeSelector, Input, Output};
-use crate::netcheck::{CheckError, Checker, Config, FULL_EVERY, Previous, Report, Scope};
+use crate::netcheck::{CheckError, Checker, Config, Report, Rounds};
 use crate::relays::Event;
 
 /// The network is checked this often, and as much later as is drawn, up to [`CHECK_JITTER`]: the intervals of Tailscale's client.
@@ -21,7 +22,7 @@ pub const CHECK_EVERY: Duration = Duration::from_secs(20);
 /// See [`CHECK_EVERY`].
 pub const CHECK_JITTER: Duration = Duration::from_secs(6);
 
-/// Keeps the home of [`Relays`]: checks the network every [20 s](CHECK_EVERY), all regions every [5 min](FULL_EVERY), watches the home's
+/// Keeps the home of [`Relays`]: checks the network every [20 s](CHECK_EVERY), all regions every [5 min](crate::netcheck::FULL_EVERY), watches the home's
 /// connection, and has the home move when the [rules](crate::home) say so. Dropped, the home stays where it is.
 ///
 /// It holds a clone of the relays, and so their connections.
@@ -99,12 +100,11 @@ impl HomeKeeper {
             checker,
             checks,
             selector: Arc::clone(&selector),
-            network: 0,
+            told: None,
             wished,
             events: events.clone(),
             open: BTreeSet::new(),
-            previous: None,
-            last_full: None,
+            rounds: Rounds::default(),
         };
         let task = tokio::spawn(keeper.run()).abort_handle();
         Self { wishes, events, selector, task }
@@ -137,7 +137,7 @@ impl HomeKeeper {
 
     /// Why the home is where it is.
     pub fn explanation(&self) -> Explanation {
-        locked(&self.selector).explanation(Instant::now())
+        locked(&self.selector).explanation(now())
     }
 
     /// What happens from now on.
@@ -161,11 +161,7 @@ pub struct HomeEvents {
 impl HomeEvents {
     /// The next event; None after the [`HomeKeeper`] is dropped. If it is not waited for to the end, nothing is lost.
     pub async fn next(&mut self) -> Option<HomeEvent> {
-        match self.receiver.recv().await {
-            Ok(event) => Some(event),
-            Err(broadcast::error::RecvError::Lagged(events)) => Some(HomeEvent::Missed { events }),
-            Err(broadcast::error::RecvError::Closed) => None,
-        }
+        next_of(&mut self.receiver, |events| HomeEvent::Missed { events }).await
     }
 }
 
@@ -184,19 +180,18 @@ struct Keeper {
     checks: Config,
     selector: Arc<Mutex<HomeSelector>>,
     wished: watch::Receiver<Wishes>,
-    /// Which network the selector knows.
-    network: u64,
+    /// What the relays and the selector were told.
+    told: Option<Wishes>,
     events: broadcast::Sender<HomeEvent>,
     /// Regions whose relays are connected.
     open: BTreeSet<RegionId>,
-    previous: Option<Previous>,
-    last_full: Option<Instant>,
+    rounds: Rounds,
 }
 
 impl Keeper {
     async fn run(mut self) {
         let mut check: Option<Check> = None;
-        let mut next_check = Instant::now();
+        let mut next_check = now();
         self.obey();
         loop {
             let wake = self.settle();
@@ -211,29 +206,29 @@ impl Keeper {
                     }
                     if self.obey() {
                         check = None;
-                        next_check = Instant::now();
+                        next_check = now();
                     }
                 }
                 report = finished(&mut check) => {
                     check = None;
-                    next_check = Instant::now() + CHECK_EVERY + jitter();
+                    next_check = now() + CHECK_EVERY + jitter();
                     self.report(report);
                     self.keep_wanted();
                 }
-                () = sleep_until(next_check.into()), if check.is_none() => check = Some(self.begin_check()),
+                () = until(Some(next_check)), if check.is_none() => check = Some(self.begin_check()),
                 () = until(wake) => {}
             }
         }
     }
 
     fn handle(&self, input: Input<'_>) {
-        locked(&self.selector).handle(Instant::now(), input);
+        locked(&self.selector).handle(now(), input);
     }
 
     /// Does what the selector says; answers when it says more.
     fn settle(&self) -> Option<Instant> {
         loop {
-            let output = locked(&self.selector).poll(Instant::now());
+            let output = locked(&self.selector).poll(now());
             match output {
                 Output::Connect(region) if self.open.contains(&region) => {
                     self.handle(Input::Connected(region))
@@ -260,16 +255,21 @@ impl Keeper {
 
     /// Takes in what is wished; answers whether all that was measured is of no use any more.
     fn obey(&mut self) -> bool {
-        let Wishes { map, control, forced, network } = self.wished.borrow_and_update().clone();
-        self.relays.set_map(&map);
-        self.handle(Input::Map(&map));
+        let wishes = self.wished.borrow_and_update().clone();
+        let told = self.told.replace(wishes.clone());
+        let Wishes { map, control, forced, network } = wishes;
+        // A map, even the same, begins the comparison of regions anew.
+        if told.as_ref().is_none_or(|told| !Arc::ptr_eq(&told.map, &map)) {
+            self.relays.set_map(&map);
+            self.handle(Input::Map(&map));
+        }
         self.handle(Input::Control { connected: control });
         self.handle(Input::Forced(forced));
-        let is_other_network = std::mem::replace(&mut self.network, network) != network;
+        let is_other_network = told.is_some_and(|told| told.network != network);
         if is_other_network {
             self.relays.rebind();
             self.handle(Input::NetworkChanged);
-            (self.previous, self.last_full) = (None, None);
+            self.rounds = Rounds::default();
         }
         is_other_network
     }
@@ -307,15 +307,8 @@ impl Keeper {
 
     fn begin_check(&mut self) -> Check {
         let (checker, map) = (self.checker.clone(), Arc::clone(&self.wished.borrow().map));
-        let is_full_due = self.last_full.is_none_or(|last| last.elapsed() >= FULL_EVERY);
-        let scope = match self.previous.take().filter(|_| !is_full_due) {
-            Some(previous) => Scope::Incremental(previous),
-            None => Scope::Full,
-        };
-        if scope == Scope::Full {
-            self.last_full = Some(Instant::now());
-        }
-        let config = Config { scope, home: locked(&self.selector).home(), ..self.checks.clone() };
+        let (scope, home) = (self.rounds.next(now()), locked(&self.selector).home());
+        let config = Config { scope, home, ..self.checks.clone() };
         Box::pin(async move { checker.check(&map, config, |_| {}).await })
     }
 
@@ -325,13 +318,13 @@ impl Keeper {
             Err(error) => return self.tell(HomeEvent::CheckFailed(error)),
         };
         self.handle(Input::Report { full: report.full, latencies: &report.latencies() });
-        self.previous = Some(report.previous());
+        self.rounds.done(&report);
         self.tell(HomeEvent::Checked(Arc::new(report)));
     }
 
     /// Connections that the selector wants are kept, though nobody uses them.
     fn keep_wanted(&self) {
-        let now = Instant::now();
+        let now = now();
         for region in &self.open {
             if locked(&self.selector).wants(now, *region) {
                 // A region that is gone from the map is wanted by nobody.
@@ -350,13 +343,6 @@ impl Keeper {
 async fn finished(check: &mut Option<Check>) -> Result<Report, CheckError> {
     match check {
         Some(check) => check.await,
-        None => pending().await,
-    }
-}
-
-async fn until(wake: Option<Instant>) {
-    match wake {
-        Some(wake) => sleep_until(wake.into()).await,
         None => pending().await,
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use super::Batch;
 use super::batch::Pool;
-use super::clock::Clock;
+use super::clock::{Clock, until};
 use super::desk::Desk;
 use super::sockets::{News, Sockets};
 use crate::relays::{Event, Line, Output};
@@ -235,13 +235,5 @@ fn room_in(batches: &mpsc::Sender<Batch>) -> Room<'_> {
         Ok(permit) => Room::Batch(permit),
         Err(mpsc::error::TrySendError::Full(())) => Room::None,
         Err(mpsc::error::TrySendError::Closed(())) => Room::Void,
-    }
-}
-
-/// Waits until this time; for ever, if there is none.
-async fn until(wake: Option<Instant>) {
-    match wake {
-        Some(wake) => tokio::time::sleep_until(wake.into()).await,
-        None => std::future::pending().await,
     }
 }

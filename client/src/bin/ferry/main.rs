@@ -15,6 +15,7 @@ mod output;
 mod ping;
 mod relays;
 mod roots;
+mod runtime;
 mod source;
 mod watch;
 

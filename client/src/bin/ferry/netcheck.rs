@@ -8,15 +8,14 @@ use std::time::{Instant, SystemTime};
 use anyhow::{Context as _, bail};
 use ferry_client::RelayUrl;
 use ferry_client::derp_map::{Identity, roles};
-use ferry_client::netcheck::{
-    Checker, Code, Config, FULL_EVERY, Nearest, Report, Scope, Severity, default_gateway,
-};
+use ferry_client::netcheck::{Checker, Code, Config, Nearest, Report, Rounds, Severity, default_gateway};
 use ferry_protocol::derp_map::{DerpMap, Node, Region, RegionId};
 use rustls::RootCertStore;
 
 use crate::output::{self, Tame, complain, print, progress};
 use crate::relays::setup::proxies;
 use crate::roots::Believed;
+use crate::runtime::block_on;
 use crate::{cli, exit};
 
 /// The first of the numbers that a map has for one's own regions.
@@ -28,8 +27,7 @@ const OWN_REGIONS_MAX: usize = 100;
 pub(crate) fn run(flags: &cli::Netcheck) -> anyhow::Result<u8> {
     let map = map(flags)?;
     let checker = Checker::new(Arc::new(roots(flags, &map)?));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let ended = runtime.block_on(async {
+    block_on(async {
         tokio::select! {
             code = check(flags, &map, &checker) => code,
             interrupted = tokio::signal::ctrl_c() => {
@@ -37,28 +35,20 @@ pub(crate) fn run(flags: &cli::Netcheck) -> anyhow::Result<u8> {
                 Ok(exit::INTERRUPTED)
             }
         }
-    });
-    // A lookup's thread may still wait for its answer; nobody else does.
-    runtime.shutdown_background();
-    ended
+    })
 }
 
 /// Checks once, or until Ctrl-C.
 async fn check(flags: &cli::Netcheck, map: &DerpMap, checker: &Checker) -> anyhow::Result<u8> {
-    let complete = complete(flags)?;
-    let mut report = checker.check(map, complete.clone(), |nearest| first_word(flags, map, &nearest)).await?;
-    let mut last_full = Instant::now();
+    let (complete, mut rounds) = (complete(flags)?, Rounds::default());
+    let config = Config { scope: rounds.next(Instant::now()), ..complete.clone() };
+    let mut report = checker.check(map, config, |nearest| first_word(flags, map, &nearest)).await?;
     show(flags, &report);
     let Some(cli::Every(every)) = flags.every else { return Ok(code(&report)) };
     loop {
+        rounds.done(&report);
         tokio::time::sleep(every).await;
-        let scope = match last_full.elapsed() < FULL_EVERY {
-            true => Scope::Incremental(report.previous()),
-            false => Scope::Full,
-        };
-        if scope == Scope::Full {
-            last_full = Instant::now();
-        }
+        let scope = rounds.next(Instant::now());
         let config = Config { scope, home: report.preferred, ..complete.clone() };
         report = checker.check(map, config, |_| {}).await?;
         show(flags, &report);

@@ -5,15 +5,9 @@ mod message;
 mod session;
 mod tally;
 
-use anyhow::Context as _;
-
 use crate::cli::Ping;
+use crate::runtime::block_on;
 
 pub(crate) fn run(flags: &Ping) -> anyhow::Result<u8> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.context("cannot start")?;
-    let done = runtime.block_on(session::run(flags));
-    // A name that is still being asked for is waited for by nobody.
-    runtime.shutdown_background();
-    done
+    block_on(session::run(flags))
 }

@@ -16,8 +16,8 @@ use super::tally::Tally;
 use crate::cli::Ping;
 use crate::exit;
 use crate::relays::lines::Lines;
-use crate::relays::setup::{MapFile, set_up};
-use crate::relays::{MAP_LOOK_INTERVAL, stopped};
+use crate::relays::setup::{MAP_LOOK_INTERVAL, MapFile, set_up};
+use crate::runtime::stopped;
 
 pub(crate) async fn run(flags: &Ping) -> anyhow::Result<u8> {
     let setup = set_up(&flags.relays)?;
@@ -191,25 +191,16 @@ impl Pings {
     /// Whether the peer is not where it is asked for, or nobody can be asked there; then the next region is asked.
     fn is_elsewhere(&mut self, event: &Event) -> bool {
         let asked = self.region();
-        let is_elsewhere = match event {
-            Event::PeersGone { region, peers } => {
-                *region == asked && peers.iter().any(|gone| gone.key == self.peer)
-            }
-            Event::ConnectFailed { region, .. } => *region == asked,
-            Event::Connected { .. }
-            | Event::Disconnected { .. }
-            | Event::PeersPresent { .. }
-            | Event::Health { .. }
-            | Event::Restarting { .. }
-            | Event::Pong { .. }
-            | Event::Dropped { .. }
-            | Event::Missed { .. }
-            | _ => false,
+        let is_elsewhere = if let Event::PeersGone { region, peers } = event {
+            *region == asked && peers.iter().any(|gone| gone.key == self.peer)
+        } else {
+            matches!(event, Event::ConnectFailed { region, .. } if *region == asked)
         };
-        if is_elsewhere && self.regions.len() > 1 {
-            self.turn = (self.turn + 1) % self.regions.len();
+        if !is_elsewhere || self.regions.len() < 2 {
+            return false;
         }
-        is_elsewhere && self.regions.len() > 1
+        self.turn = (self.turn + 1) % self.regions.len();
+        true
     }
 }
 

@@ -5,7 +5,7 @@ use std::env;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail};
 use ferry_client::derp_map::{Identity, NodeRole, roles};
@@ -21,6 +21,8 @@ use crate::output::complain;
 use crate::roots::Believed;
 use crate::source::Source;
 
+/// How often the map's file is looked at.
+pub(crate) const MAP_LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// The region of a relay that is in no map.
 const ONLY_REGION: RegionId = RegionId(1);
 
@@ -153,8 +155,6 @@ impl MapFile {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

@@ -14,8 +14,8 @@ use super::present::Present;
 use crate::cli::Watch;
 use crate::exit;
 use crate::relays::lines::Lines;
-use crate::relays::setup::{MapFile, set_up};
-use crate::relays::{MAP_LOOK_INTERVAL, stopped};
+use crate::relays::setup::{MAP_LOOK_INTERVAL, MapFile, set_up};
+use crate::runtime::stopped;
 use crate::source::read_mesh_key;
 
 /// A relay that closes the connection sooner, and told of nobody, was asked with another key.
