@@ -1,13 +1,9 @@
 package interop
 
 import (
-	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -80,41 +76,10 @@ func connectTime(t *testing.T, node *tailcfg.DERPNode) time.Duration {
 	return time.Duration(event.TookMS * float64(time.Millisecond))
 }
 
-// ferryEvent is a line of ferry ping --json.
-type ferryEvent struct {
-	Event  string  `json:"event"`
-	TookMS float64 `json:"took_ms"`
-	// Failures say what went wrong at each node.
-	Failures json.RawMessage `json:"failures"`
-}
-
 // ferryConnects is what came of ferry's first attempt to connect to a relay.
-func ferryConnects(t *testing.T, node *tailcfg.DERPNode) ferryEvent {
+func ferryConnects(t *testing.T, node *tailcfg.DERPNode) ferrySays {
 	t.Helper()
-	command := exec.Command(ferryBinary(t), "ping", "--json", "--listen", "--derp-map", mapOf(t, node))
-	command.Env = append(os.Environ(), "SSL_CERT_FILE="+authority.rootFile)
-	output, err := command.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer command.Wait()
-	defer command.Process.Kill()
-	// Whatever does not come in time is the end of its output.
-	defer time.AfterFunc(patience, func() { command.Process.Kill() }).Stop()
-	lines := bufio.NewScanner(output)
-	var said []string
-	for lines.Scan() {
-		said = append(said, lines.Text())
-		var event ferryEvent
-		if json.Unmarshal(lines.Bytes(), &event) == nil && (event.Event == "connected" || event.Event == "connect-failed") {
-			return event
-		}
-	}
-	t.Fatalf("ferry neither connected nor failed to: %q", said)
-	return ferryEvent{}
+	return startFerry(t, "ping", "--json", "--listen", "--derp-map", mapOf(t, node)).next("connected", "connect-failed")
 }
 
 // longWire leads to a port here, half a round trip each way, and counts round trips. TCP itself is not delayed.

@@ -34,8 +34,17 @@ func ferryBinary(t testing.TB) string {
 // mapOf is the file of a map with one region.
 func mapOf(t *testing.T, nodes ...*tailcfg.DERPNode) string {
 	t.Helper()
-	region := &tailcfg.DERPRegion{RegionID: 900, RegionCode: "test", RegionName: "Test", Nodes: nodes}
-	text, err := json.Marshal(tailcfg.DERPMap{Regions: map[int]*tailcfg.DERPRegion{900: region}})
+	return mapOfRegions(t, &tailcfg.DERPRegion{RegionID: 900, RegionCode: "test", RegionName: "Test", Nodes: nodes})
+}
+
+// mapOfRegions is the file of a map with these.
+func mapOfRegions(t *testing.T, regions ...*tailcfg.DERPRegion) string {
+	t.Helper()
+	derpMap := tailcfg.DERPMap{Regions: map[int]*tailcfg.DERPRegion{}}
+	for _, region := range regions {
+		derpMap.Regions[region.RegionID] = region
+	}
+	text, err := json.Marshal(derpMap)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,6 +65,10 @@ type ferrySays struct {
 	Present int
 	// Explanation says why home moved.
 	Explanation string
+	// TookMS is how long a connection took, from TCP to ServerInfo.
+	TookMS float64 `json:"took_ms"`
+	// Failures say what went wrong at each node.
+	Failures json.RawMessage
 }
 
 // ferryRun is a running ferry that prints lines of JSON.
@@ -69,6 +82,7 @@ type ferryRun struct {
 func startFerry(t testing.TB, args ...string) *ferryRun {
 	t.Helper()
 	f := &ferryRun{t: t, cmd: exec.Command(ferryBinary(t), args...), lines: make(chan ferrySays, 10_000)}
+	f.cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+authority.rootFile)
 	output, err := f.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

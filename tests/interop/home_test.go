@@ -1,8 +1,6 @@
 package interop
 
 import (
-	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"testing"
 	"time"
@@ -18,21 +16,15 @@ const homeMovesWithin = 15 * time.Second
 func TestFerryMovesHomeWhenTheRelayIsGone(t *testing.T) {
 	t.Parallel()
 	relays := map[int]*relay{}
-	regions := map[int]*tailcfg.DERPRegion{}
-	for id := range 2 {
-		id += 900
+	var regions []*tailcfg.DERPRegion
+	for _, id := range []int{900, 901} {
 		r := startRelay(t, relayOptions{stun: true})
-		relays[id] = r
-		regions[id] = &tailcfg.DERPRegion{RegionID: id, RegionCode: fmt.Sprint(id), RegionName: fmt.Sprint(id), Nodes: []*tailcfg.DERPNode{{
-			Name: fmt.Sprint(id, "a"), RegionID: id, HostName: "127.0.0.1", IPv4: "127.0.0.1", IPv6: "none", DERPPort: r.port, STUNPort: portOf(r.stunAddr),
-			CertName: fmt.Sprintf("sha256-raw:%x", sha256.Sum256(r.leafDER())),
-		}}}
+		region := r.region()
+		region.RegionID, region.RegionCode = id, fmt.Sprint(id)
+		region.Nodes[0].RegionID, region.Nodes[0].STUNPort = id, portOf(r.stunAddr)
+		relays[id], regions = r, append(regions, region)
 	}
-	text, err := json.Marshal(tailcfg.DERPMap{Regions: regions})
-	if err != nil {
-		t.Fatal(err)
-	}
-	derpMap := writeFile(t, "map.json", string(text))
+	derpMap := mapOfRegions(t, regions...)
 
 	listener := startFerry(t, "ping", "--listen", "--derp-map", derpMap, "--json")
 	own := listener.next("start").Own
@@ -44,7 +36,7 @@ func TestFerryMovesHomeWhenTheRelayIsGone(t *testing.T) {
 	began := time.Now()
 	relays[home].stop()
 	moved := listener.nextWithin(homeMovesWithin, "home")
-	if moved.Region == home || regions[moved.Region] == nil {
+	if moved.Region == home || relays[moved.Region] == nil {
 		t.Fatalf("home moved from %d to %d", home, moved.Region)
 	}
 	moving := time.Since(began)

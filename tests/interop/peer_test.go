@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"fmt"
 	"slices"
 	"strings"
@@ -89,6 +90,17 @@ func (r *relay) meshClient(t testing.TB) *derphttp.Client {
 	client.WatchConnectionChanges = true
 	t.Cleanup(func() { client.Close() })
 	return client
+}
+
+// stockConnects has Tailscale's client connect to a region's relay, and leave.
+func stockConnects(t testing.TB, region *tailcfg.DERPRegion) error {
+	t.Helper()
+	client := derphttp.NewRegionClient(key.NewNode(), quietLog, netmon.NewStatic(), func() *tailcfg.DERPRegion { return region })
+	client.TLSConfig = &tls.Config{RootCAs: authority.pool}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	return client.Connect(ctx)
 }
 
 // region is the relay as a DERP region of one node.

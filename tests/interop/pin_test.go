@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"tailscale.com/derp/derphttp"
-	"tailscale.com/net/netmon"
 	"tailscale.com/tailcfg"
 	"tailscale.com/types/key"
 )
@@ -60,9 +58,7 @@ func TestAllClientsAgreeOnPins(t *testing.T) {
 				t.Errorf("the doctor: %v, want %q", codes, c.code)
 			}
 			region := &tailcfg.DERPRegion{RegionID: 900, Nodes: []*tailcfg.DERPNode{node}}
-			client := derphttp.NewRegionClient(key.NewNode(), quietLog, netmon.NewStatic(), func() *tailcfg.DERPRegion { return region })
-			defer client.Close()
-			if err := client.Connect(t.Context()); (err == nil) != (c.code == "") {
+			if err := stockConnects(t, region); (err == nil) != (c.code == "") {
 				t.Errorf("Tailscale's client: %v", err)
 			}
 		})

@@ -1,17 +1,12 @@
 package interop
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
-	"tailscale.com/derp/derphttp"
-	"tailscale.com/net/netmon"
 	"tailscale.com/tailcfg"
-	"tailscale.com/types/key"
 )
 
 // A relay prints a map of itself, and Tailscale's client finds it by that alone.
@@ -35,11 +30,7 @@ func TestThePrintedMapIsOneThatClientsUse(t *testing.T) {
 	if got, want := region.Nodes[0].STUNPort, portOf(r.stunAddr); got != want {
 		t.Errorf("STUN port %d, want %d", got, want)
 	}
-	client := derphttp.NewRegionClient(key.NewNode(), quietLog, netmon.NewStatic(), func() *tailcfg.DERPRegion { return region })
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	if err := client.Connect(ctx); err != nil {
+	if err := stockConnects(t, region); err != nil {
 		t.Fatalf("Tailscale's client with the printed map: %v", err)
 	}
 }

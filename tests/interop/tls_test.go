@@ -20,8 +20,6 @@ import (
 	"time"
 
 	"tailscale.com/derp"
-	"tailscale.com/derp/derphttp"
-	"tailscale.com/net/netmon"
 	"tailscale.com/tailcfg"
 	"tailscale.com/types/key"
 )
@@ -302,10 +300,7 @@ func TestTheGoClientTrustsTheCertificateChain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			region := r.region()
 			change(region.Nodes[0])
-			client := derphttp.NewRegionClient(key.NewNode(), quietLog, netmon.NewStatic(), func() *tailcfg.DERPRegion { return region })
-			client.TLSConfig = &tls.Config{RootCAs: authority.pool}
-			defer client.Close()
-			err := client.Connect(t.Context())
+			err := stockConnects(t, region)
 			if refused := strings.HasPrefix(name, "not"); (err != nil) != refused {
 				t.Fatalf("error %v, want refused=%v", err, refused)
 			}

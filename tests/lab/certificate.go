@@ -92,20 +92,27 @@ func issueNamed(certDir string) (caFile string, err error) {
 		return "", err
 	}
 	caFile = filepath.Join(certDir, "authority.pem")
-	for _, file := range []struct {
-		path, kind string
-		der        []byte
-	}{
-		{caFile, "CERTIFICATE", authorityDER},
-		{filepath.Join(certDir, relayName+".crt"), "CERTIFICATE", leafDER},
-		{filepath.Join(certDir, relayName+".key"), "EC PRIVATE KEY", leafKeyDER},
-	} {
+	return caFile, writePEM(
+		pemFile{caFile, "CERTIFICATE", authorityDER},
+		pemFile{filepath.Join(certDir, relayName+".crt"), "CERTIFICATE", leafDER},
+		pemFile{filepath.Join(certDir, relayName+".key"), "EC PRIVATE KEY", leafKeyDER},
+	)
+}
+
+// pemFile is a file with one PEM block.
+type pemFile struct {
+	path, kind string
+	der        []byte
+}
+
+func writePEM(files ...pemFile) error {
+	for _, file := range files {
 		content := pem.EncodeToMemory(&pem.Block{Type: file.kind, Bytes: file.der})
 		if err := os.WriteFile(file.path, content, 0o600); err != nil {
-			return "", err
+			return err
 		}
 	}
-	return caFile, nil
+	return nil
 }
 
 // selfSigned is a certificate for the relay's address and name, and its pin: Tailscale's client and ferry's want a pinned
@@ -139,16 +146,11 @@ func writeSelfSigned(certDir string) error {
 	if err != nil {
 		return err
 	}
-	for _, file := range []struct {
-		suffix, kind string
-		der          []byte
-	}{{".crt", "CERTIFICATE", certificate.Certificate[0]}, {".key", "EC PRIVATE KEY", keyDER}} {
-		content := pem.EncodeToMemory(&pem.Block{Type: file.kind, Bytes: file.der})
-		if err := os.WriteFile(filepath.Join(certDir, relayIPv4+file.suffix), content, 0o600); err != nil {
-			return err
-		}
-	}
-	return nil
+	path := filepath.Join(certDir, relayIPv4)
+	return writePEM(
+		pemFile{path + ".crt", "CERTIFICATE", certificate.Certificate[0]},
+		pemFile{path + ".key", "EC PRIVATE KEY", keyDER},
+	)
 }
 
 // pinOf is the DERP map's CertName for exactly the certificate in a file.

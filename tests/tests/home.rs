@@ -19,12 +19,8 @@ const GRACE: Duration = Duration::from_secs(10);
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_home_is_chosen_by_itself_moves_at_a_word_and_away_from_a_relay_that_is_gone() {
     let mut relays = [relay(), relay()];
-    let map = map(&relays);
-    let roots = Arc::new(RootCertStore::empty());
-    let (node, _packets) = Relays::builder(new_key()).roots(Arc::clone(&roots)).map(&map).spawn();
+    let (node, keeper) = node(&relays);
     let mut heard = node.events();
-    let checks = Config { behaviour: false, nat64: false, ..Config::full(None) };
-    let keeper = HomeKeeper::start(&node, Checker::new(roots), map, checks);
     let mut events = keeper.events();
 
     let first = moved(&mut events, PATIENCE).await;
@@ -50,11 +46,7 @@ async fn the_home_is_chosen_by_itself_moves_at_a_word_and_away_from_a_relay_that
 #[tokio::test]
 async fn without_control_only_a_first_home_is_chosen() {
     let relays = [relay(), relay()];
-    let map = map(&relays);
-    let roots = Arc::new(RootCertStore::empty());
-    let (node, _packets) = Relays::builder(new_key()).roots(Arc::clone(&roots)).map(&map).spawn();
-    let checks = Config { behaviour: false, nat64: false, ..Config::full(None) };
-    let keeper = HomeKeeper::start(&node, Checker::new(roots), map, checks);
+    let (_node, keeper) = node(&relays);
     keeper.set_control(false);
     let mut events = keeper.events();
     let first = moved(&mut events, PATIENCE).await;
@@ -72,6 +64,15 @@ async fn without_control_only_a_first_home_is_chosen() {
     assert_eq!(keeper.home(), Some(first));
     keeper.set_control(true);
     assert_eq!(moved(&mut events, PATIENCE).await, other);
+}
+
+/// A node whose home is kept. It takes no packets.
+fn node(relays: &[TestRelay; 2]) -> (Relays, HomeKeeper) {
+    let (map, roots) = (map(relays), Arc::new(RootCertStore::empty()));
+    let (node, _) = Relays::builder(new_key()).roots(Arc::clone(&roots)).map(&map).spawn();
+    let checks = Config { behaviour: false, nat64: false, ..Config::full(None) };
+    let keeper = HomeKeeper::start(&node, Checker::new(roots), map, checks);
+    (node, keeper)
 }
 
 fn relay() -> TestRelay {
