@@ -51,6 +51,8 @@ pub(crate) struct TlsStream {
 pub(crate) struct TlsParts {
     pub(crate) io: TcpStream,
     pub(crate) session: ServerSession,
+    /// Bytes sealed and not yet written.
+    pub(crate) unsent: Vec<u8>,
     /// Bytes received and not yet opened.
     pub(crate) sealed: Vec<u8>,
     /// Bytes opened and not yet read.
@@ -116,11 +118,22 @@ impl TlsStream {
         &mut self.io
     }
 
-    /// Takes the stream apart; everything written must have been flushed.
+    /// Takes the stream apart.
     pub(crate) fn into_parts(mut self) -> TlsParts {
-        debug_assert!(self.outgoing.is_empty(), "flushed before the socket moves on");
         self.plain.drain(..self.plain_read);
-        TlsParts { io: self.io, session: self.session, sealed: self.incoming, plain: self.plain }
+        self.outgoing.drain(..self.outgoing_written);
+        TlsParts {
+            io: self.io,
+            session: self.session,
+            unsent: self.outgoing,
+            sealed: self.incoming,
+            plain: self.plain,
+        }
+    }
+
+    /// Seals `bytes`, to go out with what is written next, or before the stream waits for the peer.
+    pub(crate) fn write_later(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.session.seal(bytes, &mut self.outgoing).map_err(io::Error::other)
     }
 
     /// Opens what has been received until there is plaintext to read; answers whether there is.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use ferry_protocol::NodePublicKey;
+use ferry_protocol::{NodePublicKey, meta_cert};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ED25519, SerialNumber};
 use rustls::pki_types::CertificateDer;
 
@@ -19,7 +19,7 @@ pub(crate) fn meta_certificate(
     let mut params = CertificateParams::default();
     // 71 characters, above X.520's bound of 64; clients expect exactly this.
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, format!("derpkey{}", key.untyped_hex()));
+    params.distinguished_name.push(DnType::CommonName, meta_cert::common_name(key));
     // Clients read the protocol's version from the serial number.
     params.serial_number = Some(SerialNumber::from(u64::from(VERSION)));
     // No key identifiers: Tailscale's prober takes their absence for the mark of this certificate.

@@ -54,18 +54,23 @@ pub(super) async fn shake(front: &Front, arrival: Arrival) -> Result<NewSession,
     let mut handshake = ServerHandshake::new(&front.parts.key);
     exchange.frame(&handshake.output(), &mut first);
     let greeted = async {
-        exchange.stream.write_all(&first).await.map_err(|_| HandshakeFailure::Derp)?;
-        exchange.stream.flush().await.map_err(|_| HandshakeFailure::Derp)?;
+        // After a fast start ClientInfo is here already, and the greeting goes out with ServerInfo.
+        exchange.stream.write_later(&first).await.map_err(|_| HandshakeFailure::Derp)?;
         exchange.take(&arrival.received).await?;
         let mut large = None;
         loop {
-            let read = handshake.read(&exchange.derp).map_err(|error| {
-                debug!(peer = %arrival.peer, %error, "DERP handshake refused");
-                HandshakeFailure::Derp
-            })?;
-            if let Some((consumed, client)) = read {
-                exchange.derp.drain(..consumed);
-                return Ok(client);
+            match handshake.read(&exchange.derp) {
+                Ok(None) => {}
+                Ok(Some((consumed, client))) => {
+                    exchange.derp.drain(..consumed);
+                    return Ok(client);
+                }
+                Err(error) => {
+                    debug!(peer = %arrival.peer, %error, "DERP handshake refused");
+                    // Who took us for another relay, as a fast start may, finds it out by our key.
+                    let _ = exchange.stream.flush().await;
+                    return Err(HandshakeFailure::Derp);
+                }
             }
             if exchange.derp.len() > LARGE_HEAD_BYTES && large.is_none() {
                 large = Some(front.large_heads.try_acquire().map_err(|_| HandshakeFailure::Derp)?);
@@ -79,8 +84,8 @@ pub(super) async fn shake(front: &Front, arrival: Arrival) -> Result<NewSession,
     aws_lc_rs::rand::fill(&mut nonce).map_err(|_| HandshakeFailure::Derp)?;
     let server_info = client.server_info(nonce, &ServerInfo::current());
     let flags = flags(&client, mesh, arrival.not_ideal);
-    let (socket, tls, sealed) = match exchange.stream {
-        Stream::Plain(socket) => (socket, None, Vec::new()),
+    let (socket, tls, unsent, sealed) = match exchange.stream {
+        Stream::Plain(socket) => (socket, None, Vec::new(), Vec::new()),
         Stream::Tls(tls) => {
             let version = tls.version();
             let mut parts = tls.into_parts();
@@ -96,7 +101,7 @@ pub(super) async fn shake(front: &Front, arrival: Arrival) -> Result<NewSession,
                 }
             };
             parts.plain = Vec::new();
-            (parts.io, Some((parts.session, version)), parts.sealed)
+            (parts.io, Some((parts.session, version)), parts.unsent, parts.sealed)
         }
     };
     Ok(NewSession {
@@ -107,6 +112,7 @@ pub(super) async fn shake(front: &Front, arrival: Arrival) -> Result<NewSession,
         presence: Presence { addr: arrival.peer, flags },
         mesh,
         not_ideal: arrival.not_ideal,
+        unsent,
         server_info,
         sealed,
         stream: exchange.derp,
@@ -182,3 +188,6 @@ fn flags(client: &AcceptedClient, mesh: bool, not_ideal: bool) -> PeerPresentFla
     }
     if flags == PeerPresentFlags::default() { PeerPresentFlags::REGULAR } else { flags }
 }
+
+#[cfg(test)]
+mod tests;

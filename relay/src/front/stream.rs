@@ -42,6 +42,14 @@ const LINGER_TIMEOUT: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 impl Stream {
+    /// Has `bytes` go out before the stream waits for the peer, and not before that if they can share a write with what follows.
+    pub(super) async fn write_later(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.write_all(bytes).await,
+            Self::Tls(tls) => tls.write_later(bytes),
+        }
+    }
+
     /// Says `last`, and closes so that it arrives: closing a socket with bytes unread resets the connection, and the
     /// reset overtakes what was written.
     pub(super) async fn close_with(&mut self, last: &[u8]) {

@@ -9,7 +9,7 @@ use crate::pages::tests::{config, pages};
 use crate::switch::registry::Registry;
 use crate::tls::tests::{config as tls, connected};
 
-fn front() -> Arc<Front> {
+pub(super) fn front() -> Arc<Front> {
     let key = NodePrivateKey::from_random([7; 32]);
     let shared = Shared {
         registry: Registry::new(),

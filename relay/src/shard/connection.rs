@@ -52,6 +52,8 @@ pub(crate) struct NewSession {
     pub(crate) mesh: bool,
     /// Wanted another node of the region.
     pub(crate) not_ideal: bool,
+    /// Sealed and not yet sent: what the client must get first, if it has not.
+    pub(crate) unsent: Vec<u8>,
     /// The ServerInfo frame, which has to be the client's first after ServerKey.
     pub(crate) server_info: Vec<u8>,
     /// Received and not yet opened.
@@ -182,7 +184,7 @@ impl Connection {
             control: session.server_info,
             answers: Vec::new(),
             pong: None,
-            pending: Vec::new(),
+            pending: session.unsent,
             pending_written: 0,
             watched_for_room: false,
             blocked: None,
@@ -237,7 +239,8 @@ impl Connection {
     /// Seals and writes what waits, as much as the socket takes.
     pub(crate) fn flush(&mut self, desk: &mut Desk) -> Result<Flushed, End> {
         loop {
-            if !self.pending.is_empty() && !self.write_pending(desk.now)? {
+            let goes_alone = self.is_blocked() || self.closing.is_some();
+            if goes_alone && !self.pending.is_empty() && !self.write_pending(desk.now)? {
                 return Ok(Flushed::Blocked);
             }
             if let Some(end) = self.closing
@@ -262,8 +265,10 @@ impl Connection {
         }
     }
 
-    /// One write's worth.
+    /// One write's worth, behind what is pending though the socket has not refused it: a greeting, or TLS's own words.
     fn fill_and_write(&mut self, desk: &mut Desk, out: &mut Vec<u8>) -> Result<Flushed, End> {
+        // Freed, as all that an idle client does not need.
+        out.extend_from_slice(&std::mem::take(&mut self.pending));
         let frames = self.fill(desk, out)?;
         if out.is_empty() {
             return Ok(Flushed::Clean);

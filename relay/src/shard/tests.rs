@@ -57,6 +57,7 @@ impl Asleep {
             presence: Presence { addr, flags: PeerPresentFlags::REGULAR },
             mesh: false,
             not_ideal: false,
+            unsent: Vec::new(),
             server_info: b"welcome".to_vec(),
             sealed: Vec::new(),
             stream: Vec::new(),

@@ -30,7 +30,7 @@ fn connected_to(bytes: usize) -> (TcpStream, PeerStream) {
 }
 
 /// A relay's configuration with a chain of so many certificates, and a client that trusts it.
-fn both(certificates: usize) -> (Arc<ServerConfig>, ClientConnection) {
+pub(crate) fn both(certificates: usize) -> (Arc<ServerConfig>, ClientConnection) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
     let chain = vec![made.cert.der().clone(); certificates];
