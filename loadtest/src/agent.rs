@@ -499,6 +499,7 @@ mod tests {
                 sources: Vec::new(),
                 pinned: None,
                 resumption: false,
+                ordinary_start: false,
             },
             classes: vec!["traffic".into()],
             clients: vec![client(0, 1), client(1, 0)],

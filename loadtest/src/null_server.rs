@@ -23,6 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use anyhow::Context;
+use ferry_protocol::NodePrivateKey;
 use mio::Waker;
 use rustls::ServerConfig;
 
@@ -119,18 +120,31 @@ impl Drop for NullHandle {
 fn open(options: NullOptions) -> anyhow::Result<(Relay, SocketAddr)> {
     let (tcp, udp) = sockets(options.listen)?;
     let address = tcp.local_addr().context("reading the address listened on")?;
-    Ok((Relay::new(tcp, udp, tls_config(options)?)?, address))
+    Ok((Relay::new(tcp, udp, Identity::new(options)?)?, address))
 }
 
 fn open_splice(options: NullOptions) -> anyhow::Result<(Splice, SocketAddr)> {
     let listen = options.listen;
     let tcp = TcpListener::bind(listen).with_context(|| format!("listening on TCP {listen}"))?;
     let address = tcp.local_addr().context("reading the address listened on")?;
-    Ok((Splice::new(tcp, tls_config(options)?)?, address))
+    Ok((Splice::new(tcp, Identity::new(options)?)?, address))
 }
 
-fn tls_config(options: NullOptions) -> anyhow::Result<Option<Arc<ServerConfig>>> {
-    options.secure.then(tls::config).transpose().context("making a certificate")
+/// Who a null server is.
+struct Identity {
+    key: NodePrivateKey,
+    /// Without it there is no TLS.
+    tls: Option<Arc<ServerConfig>>,
+}
+
+impl Identity {
+    fn new(options: NullOptions) -> anyhow::Result<Self> {
+        let mut random = [0; 32];
+        getrandom::fill(&mut random).context("making a key")?;
+        let key = NodePrivateKey::from_random(random);
+        let tls = options.secure.then(|| tls::config(&key.public()));
+        Ok(Self { tls: tls.transpose().context("making a certificate")?, key })
+    }
 }
 
 /// A TCP and a UDP socket on the same port.

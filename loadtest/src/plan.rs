@@ -66,6 +66,9 @@ pub struct Target {
     pub pinned: Option<[u8; 32]>,
     /// TLS session tickets are kept and used.
     pub resumption: bool,
+    /// A relay that offers a fast start is waited for all the same. Without, clients say who they are in their first flight, as
+    /// Tailscale's do.
+    pub ordinary_start: bool,
 }
 
 /// How clients come to be there.

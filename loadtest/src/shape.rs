@@ -135,6 +135,7 @@ pub(crate) mod tests {
                 sources: Vec::new(),
                 pinned: None,
                 resumption: false,
+                ordinary_start: false,
             },
             classes: vec!["packets".to_owned()],
             clients: vec![client(Some(sending())), client(None)],

@@ -98,6 +98,8 @@ pub enum Workload {
         hold: Duration,
         /// TLS session tickets are kept and used.
         resumption: bool,
+        /// A relay that offers a fast start is waited for all the same.
+        ordinary_start: bool,
     },
     /// One-way pairs, and beside them connections that come, each with a handshake in full, and go.
     PairsBesideStorm {
@@ -221,7 +223,10 @@ impl Workload {
         self.check()?;
         let cast = cast::cast(self, &frame.phases, frame.seed)?;
         let mut target = frame.target;
-        target.resumption |= matches!(self, Self::ConnectionStorm { resumption: true, .. });
+        if let Self::ConnectionStorm { resumption, ordinary_start, .. } = self {
+            target.resumption |= resumption;
+            target.ordinary_start |= ordinary_start;
+        }
         Ok(Plan {
             run: frame.run,
             seed: frame.seed,

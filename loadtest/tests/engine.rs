@@ -493,6 +493,7 @@ fn target(address: SocketAddr, secure: bool) -> Target {
         sources: Vec::new(),
         pinned: None,
         resumption: false,
+        ordinary_start: false,
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use ferry_client::{Trust, client_config};
+use ferry_client::{FastStart, Trust, client_config};
 use ferry_loadtest::null_server::{NullHandle, NullOptions, spawn_splice_thread, spawn_thread};
 use ferry_protocol::handshake::read_server_key;
 use ferry_protocol::{
@@ -33,6 +33,33 @@ fn packets_reach_the_key_they_are_for_and_say_who_sent_them() {
     assert_eq!(bob.receive(), Said::Packet(alice.key, b"to bob".to_vec()));
     assert_eq!(bob.receive(), Said::Packet(bob.key, b"to himself".to_vec()));
     assert_eq!(alice.receive(), Said::Packet(bob.key, b"to alice".to_vec()));
+}
+
+#[test]
+fn a_client_may_start_fast() {
+    let options = NullOptions { secure: true, ..LOOPBACK };
+    for server in [spawn_thread(options).unwrap(), spawn_splice_thread(options).unwrap()] {
+        let mut stream = tls(&server);
+        stream.conn.complete_io(&mut stream.sock).unwrap();
+        let version = stream.conn.protocol_version();
+        let FastStart::Offered(relay) = FastStart::of(version, stream.conn.peer_certificates().unwrap())
+        else {
+            panic!("no relay's key in the chain")
+        };
+        let private = NodePrivateKey::from_random([1; 32]);
+        let (mut handshake, info) =
+            ClientHandshake::start(&private, &relay, &ClientInfo::current(), [1; 24]).unwrap();
+        stream.write_all(upgrade_request("localhost", true, None).as_bytes()).unwrap();
+        stream.write_all(&info).unwrap();
+        let mut received = Vec::new();
+        // The first bytes are the greeting's, and it has the key that was told.
+        while let Step::Incomplete { .. } = handshake.read(&received).unwrap() {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            received.extend(byte);
+        }
+        assert_eq!(read_server_key(&received).unwrap().unwrap().1, relay);
+    }
 }
 
 #[test]
@@ -215,9 +242,13 @@ fn connect(server: &NullHandle) -> TcpStream {
 }
 
 fn secure(server: &NullHandle) -> impl Read + Write {
+    upgraded(tls(server))
+}
+
+fn tls(server: &NullHandle) -> rustls::StreamOwned<rustls::ClientConnection, TcpStream> {
     let config = client_config(&Trust::Unverified, false).unwrap();
     let name = "localhost".try_into().unwrap();
-    upgraded(rustls::StreamOwned::new(rustls::ClientConnection::new(config, name).unwrap(), connect(server)))
+    rustls::StreamOwned::new(rustls::ClientConnection::new(config, name).unwrap(), connect(server))
 }
 
 /// Asks for DERP, and reads the answer up to where DERP begins.

@@ -198,6 +198,14 @@ fn a_storm_of_connections() {
         assert!(connects.failed.is_empty() && connects.lost.is_empty(), "{connects:?}");
         assert_eq!(connects.latency.count(), 36, "those due in the window");
     });
+    on_both("kind = 'connection-storm', per-second = 60, hold = 0.1, ordinary-start = true", |outcome| {
+        let connects = &outcome.connects;
+        assert_eq!(
+            (connects.established, connects.failed.len(), connects.lost.len()),
+            (42, 0, 0),
+            "{connects:?}"
+        );
+    });
 }
 
 #[test]

@@ -138,8 +138,8 @@ fn settings(target: &Target) -> Result<Settings, RunError> {
     let url: RelayUrl = target.url.parse()?;
     let trust = target.pinned.map_or(Trust::Unverified, Trust::SameAs);
     let tls = if url.secure { Some(client_config(&trust, target.resumption)?) } else { None };
-    // Figures are of the ordinary start, so that they stay comparable.
-    Ok(Settings { url, tls, info: ClientInfo::current(), ideal_node: None, fast_start: false })
+    let fast_start = !target.ordinary_start;
+    Ok(Settings { url, tls, info: ClientInfo::current(), ideal_node: None, fast_start })
 }
 
 /// Everybody's public key; tens of microseconds each, so on as many threads as there will be workers.

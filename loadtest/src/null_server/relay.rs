@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ferry_protocol::NodePrivateKey;
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream, UdpSocket};
 use mio::{Events, Interest, Poll, Token, Waker};
 use rustls::ServerConfig;
 
+use super::Identity;
 use super::connection::{Connection, Desk, Hangup, Progress};
 use super::router::{Router, Slot};
 use super::stun::Stun;
@@ -46,7 +46,7 @@ impl Relay {
     pub(super) fn new(
         tcp: net::TcpListener,
         udp: net::UdpSocket,
-        tls: Option<Arc<ServerConfig>>,
+        Identity { key, tls }: Identity,
     ) -> io::Result<Self> {
         tcp.set_nonblocking(true)?;
         udp.set_nonblocking(true)?;
@@ -55,8 +55,6 @@ impl Relay {
         let mut stun = Stun::new(UdpSocket::from_std(udp));
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         poll.registry().register(stun.socket(), STUN, Interest::READABLE)?;
-        let mut random = [0; 32];
-        getrandom::fill(&mut random)?;
         Ok(Self {
             poll,
             listener,
@@ -65,7 +63,7 @@ impl Relay {
             connections: Vec::new(),
             free: Vec::new(),
             router: Router::default(),
-            desk: Desk::new(NodePrivateKey::from_random(random)),
+            desk: Desk::new(key),
             unread: Vec::new(),
             is_stun_unread: false,
         })

@@ -27,6 +27,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use rustls::ServerConfig;
 
+use super::Identity;
 use super::connection::Hangup;
 use super::router::Slot;
 use end::{Buffers, End, Read};
@@ -55,18 +56,16 @@ pub(super) struct Splice {
 }
 
 impl Splice {
-    pub(super) fn new(tcp: net::TcpListener, tls: Option<Arc<ServerConfig>>) -> io::Result<Self> {
+    pub(super) fn new(tcp: net::TcpListener, Identity { key, tls }: Identity) -> io::Result<Self> {
         tcp.set_nonblocking(true)?;
         let poll = Poll::new()?;
         let mut listener = TcpListener::from_std(tcp);
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        let mut random = [0; 32];
-        getrandom::fill(&mut random)?;
         Ok(Self {
             poll,
             listener,
             tls,
-            key: NodePrivateKey::from_random(random),
+            key,
             ends: Vec::new(),
             free: Vec::new(),
             clients: HashMap::new(),

@@ -2,28 +2,43 @@
 
 use std::sync::Arc;
 
+use ferry_protocol::frame::PROTOCOL_VERSION;
+use ferry_protocol::{NodePublicKey, meta_cert};
 use ferry_record::{Opened, Proceeded, Progress, ServerHandshake, ServerSession};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ED25519};
 use rustls::ServerConfig;
-use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::server::UnbufferedServerConnection;
 
 use super::connection::Hangup;
 
-/// A certificate that nobody need believe, and session tickets for those who come back.
-pub(super) fn config() -> anyhow::Result<Arc<ServerConfig>> {
+/// A certificate that nobody need believe, the one that tells the relay's key behind it, so that clients may start fast, and session
+/// tickets for those who come back.
+pub(super) fn config(relay: &NodePublicKey) -> anyhow::Result<Arc<ServerConfig>> {
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
     // ECDSA with P-256, as derper's own.
     let made = rcgen::generate_simple_self_signed(names)?;
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
     let mut config = ServerConfig::builder()
         .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key.into())?;
+        .with_single_cert(vec![made.cert.der().clone(), meta_certificate(relay)?], key.into())?;
     config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new()?;
     // As Go's server does; the second one of rustls' default would be sealed for nobody.
     config.send_tls13_tickets = 1;
     // The record layer after the handshake is ours.
     config.enable_secret_extraction = true;
     Ok(Arc::new(config))
+}
+
+/// The last certificate of every relay's chain.
+fn meta_certificate(relay: &NodePublicKey) -> anyhow::Result<CertificateDer<'static>> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, meta_cert::common_name(relay));
+    params.serial_number = Some(u64::from(PROTOCOL_VERSION).into());
+    // As relays sign theirs: it is the shortest.
+    let signer = KeyPair::generate_for(&PKCS_ED25519)?;
+    Ok(params.self_signed(&signer)?.der().clone())
 }
 
 /// One connection's TLS.

@@ -110,6 +110,7 @@ fn relay(
         sources: limits::sources(setting.connections, server.address())?,
         pinned: server.pin(),
         resumption: false,
+        ordinary_start: false,
     };
     let plan = workload.plan(Frame {
         target,

@@ -52,9 +52,14 @@ pub(super) fn describe(workload: &Workload) -> String {
             let (rate, size, lasting) = (number(*rate), describe_size(size), seconds(*lasting));
             format!("{idle} but for a burst of {rate} packets/s of {size} for {lasting}")
         }
-        Workload::ConnectionStorm { per_second, hold, resumption } => {
+        Workload::ConnectionStorm { per_second, hold, resumption, ordinary_start } => {
             let sessions = if *resumption { ", TLS sessions resumed" } else { "" };
-            format!("{} connections/s, each held for {}{sessions}", number(*per_second), seconds(*hold))
+            let start = if *ordinary_start { ", no fast start" } else { "" };
+            format!(
+                "{} connections/s, each held for {}{sessions}{start}",
+                number(*per_second),
+                seconds(*hold)
+            )
         }
         Workload::PairsBesideStorm { pairs, traffic, per_second, hold } => format!(
             "{}, {}, beside {} connections/s, each held for {}",

@@ -112,6 +112,10 @@ pub struct Keys {
     #[arg(long)]
     #[serde(default, skip_serializing_if = "is_false")]
     pub resumption: bool,
+    /// Wait for the relay's answers where it offers a fast start (connection-storm).
+    #[arg(long)]
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub ordinary_start: bool,
     /// Share of the pairs that reads slowly, up to 1 (slow-readers).
     #[arg(long, value_name = "SHARE")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -186,6 +190,7 @@ impl Keys {
             per_second: None,
             hold: None,
             resumption: false,
+            ordinary_start: false,
             slow_share: None,
             bytes_per_second: None,
             stay: None,

@@ -10,7 +10,7 @@ use crate::plan::{Arrival, Destinations, Life, Pacing, Reading};
 use crate::schedule::Schedule;
 
 /// One of each kind and of each pace, as in a scenario.
-const EXAMPLES: [(&str, &str); 20] = [
+const EXAMPLES: [(&str, &str); 21] = [
     (
         "kind = 'pairs', pairs = 10, rate = 10000, size = 1400",
         "10 pairs, 10,000 packets/s of 1,400 bytes, evenly",
@@ -72,6 +72,10 @@ const EXAMPLES: [(&str, &str); 20] = [
     (
         "kind = 'connection-storm', per-second = 200, hold = 0.5, resumption = true",
         "200 connections/s, each held for 0.5 s, TLS sessions resumed",
+    ),
+    (
+        "kind = 'connection-storm', per-second = 200, hold = 0.5, ordinary-start = true",
+        "200 connections/s, each held for 0.5 s, no fast start",
     ),
     (
         "kind = 'reconnect-storm', clients = 500, rate = 1000, size = 200",
@@ -373,7 +377,7 @@ fn requests_are_answered_and_the_background_is_not() {
 fn a_storm_connects_through_warm_up_and_window_evenly() {
     let plan = plan("kind = 'connection-storm', per-second = 200, hold = 0.5, resumption = true");
     assert_eq!(plan.arrival, Arrival::Scheduled);
-    assert!(plan.target.resumption);
+    assert!(plan.target.resumption && !plan.target.ordinary_start);
     // One second of warm-up and five of window.
     assert_eq!(plan.clients.len(), 1200);
     assert_eq!(plan.clients[1199].connect_at, Duration::from_micros(5_995_000));
@@ -531,6 +535,7 @@ fn frame() -> Frame {
         sources: Vec::new(),
         pinned: None,
         resumption: false,
+        ordinary_start: false,
     };
     let phases = Phases {
         warm_up: Duration::from_secs(1),

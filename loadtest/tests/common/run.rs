@@ -26,6 +26,7 @@ pub(crate) fn target(address: SocketAddr, secure: bool) -> Target {
         sources: Vec::new(),
         pinned: None,
         resumption: false,
+        ordinary_start: false,
     }
 }
 

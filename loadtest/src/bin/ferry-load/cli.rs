@@ -120,6 +120,9 @@ pub(crate) struct Storm {
     /// TLS sessions are resumed.
     #[arg(long)]
     pub(crate) resumption: bool,
+    /// Wait for the relay's answers, also where it offers a fast start and Tailscale's clients would take it.
+    #[arg(long)]
+    pub(crate) ordinary_start: bool,
     #[command(flatten)]
     pub(crate) measuring: Measuring,
     #[command(flatten)]

@@ -38,6 +38,7 @@ pub(crate) fn storm(storm: &Storm) -> anyhow::Result<Scenario> {
         per_second: Some(storm.rate),
         hold: Some(storm.hold),
         resumption: storm.resumption,
+        ordinary_start: storm.ordinary_start,
         ..Keys::new(Kind::ConnectionStorm)
     };
     scenario("storm", &storm.target, table(&load)?, &storm.measuring, None)

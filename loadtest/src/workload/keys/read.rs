@@ -49,6 +49,7 @@ const TAKERS: &[(&str, IsThere, &[Kind])] = &[
     ("per-second", |keys| keys.per_second.is_some(), &[Kind::ConnectionStorm, Kind::PairsBesideStorm]),
     ("hold", |keys| keys.hold.is_some(), &[Kind::ConnectionStorm, Kind::PairsBesideStorm]),
     ("resumption", |keys| keys.resumption, &[Kind::ConnectionStorm]),
+    ("ordinary-start", |keys| keys.ordinary_start, &[Kind::ConnectionStorm]),
     ("slow-share", |keys| keys.slow_share.is_some(), &[Kind::SlowReaders]),
     ("bytes-per-second", |keys| keys.bytes_per_second.is_some(), &[Kind::SlowReaders]),
     ("stay", |keys| keys.stay.is_some(), &[Kind::Churn]),
@@ -97,6 +98,7 @@ impl TryFrom<Keys> for Workload {
                 per_second: keys.need(keys.per_second, "per-second")?,
                 hold: length("hold", keys.hold.unwrap_or(0.0), true)?,
                 resumption: keys.resumption,
+                ordinary_start: keys.ordinary_start,
             },
             Kind::PairsBesideStorm => Self::PairsBesideStorm {
                 pairs: keys.need(keys.pairs, "pairs")?,

@@ -68,9 +68,13 @@ impl From<Workload> for Keys {
                 size: Some(burst.size),
                 ..bare
             },
-            Workload::ConnectionStorm { per_second, hold, resumption } => {
-                Self { per_second: Some(per_second), hold: Some(hold.as_secs_f64()), resumption, ..bare }
-            }
+            Workload::ConnectionStorm { per_second, hold, resumption, ordinary_start } => Self {
+                per_second: Some(per_second),
+                hold: Some(hold.as_secs_f64()),
+                resumption,
+                ordinary_start,
+                ..bare
+            },
             Workload::PairsBesideStorm { pairs, traffic, per_second, hold } => Self {
                 pairs: Some(pairs),
                 per_second: Some(per_second),
