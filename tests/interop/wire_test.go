@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -35,7 +36,9 @@ type wire struct {
 	pub      key.NodePublic
 	relay    *relay
 	incoming chan frame
-	writing  sync.Mutex
+	// deafToPongs leaves pongs out of incoming.
+	deafToPongs atomic.Bool
+	writing     sync.Mutex
 	// gate stops the reading of further frames while a test holds it: a stalled receiver.
 	gate sync.Mutex
 	// ended is closed after the last incoming frame; endErr says why.
@@ -123,7 +126,9 @@ func (w *wire) readLoop(br *bufio.Reader) {
 			w.endErr = err
 			return
 		}
-		w.incoming <- f
+		if f.kind != derp.FramePong || !w.deafToPongs.Load() {
+			w.incoming <- f
+		}
 	}
 }
 
