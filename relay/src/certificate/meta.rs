@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use ferry_protocol::frame::PROTOCOL_VERSION;
 use ferry_protocol::{NodePublicKey, meta_cert};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ED25519, SerialNumber};
 use rustls::pki_types::CertificateDer;
@@ -21,16 +22,13 @@ pub(crate) fn meta_certificate(
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, meta_cert::common_name(key));
     // Clients read the protocol's version from the serial number.
-    params.serial_number = Some(SerialNumber::from(u64::from(VERSION)));
+    params.serial_number = Some(SerialNumber::from(u64::from(PROTOCOL_VERSION)));
     // No key identifiers: Tailscale's prober takes their absence for the mark of this certificate.
     params.custom_extensions = vec![no_ca()];
     set_validity(&mut params, now - VALIDITY, now + VALIDITY);
     let signer = KeyPair::generate_for(&PKCS_ED25519)?;
     Ok(params.self_signed(&signer)?.der().clone())
 }
-
-/// The version of the DERP protocol.
-const VERSION: u8 = 2;
 
 /// derper's validity in each direction.
 const VALIDITY: Duration = Duration::from_secs(30 * 24 * 60 * 60);
